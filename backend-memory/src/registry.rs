@@ -1,0 +1,182 @@
+//! The trait on top of a [`Space`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::stream;
+use registry_api::kernel::{Command, Cursor, Outcome};
+use registry_api::{
+    Beat, BeatOutcome, Capabilities, Capability, Error, ErrorKind, Info, InstanceRef, InstanceSpec,
+    Lease, Limits, Owner, Presence, Query, Registration, Registry, Result, Scope, ServiceName,
+    ServiceRecord, View, WatchFrom, WatchItem, WatchStream,
+};
+
+use crate::hub::Ticket;
+use crate::space::Space;
+use crate::sweeper::MIN_INTERVAL;
+
+/// A handle on one namespace of a [`MemoryStore`](crate::MemoryStore).
+#[derive(Debug)]
+pub struct MemoryRegistry {
+    space: Arc<Space>,
+}
+
+static INFO: Info = Info::new(
+    "memory",
+    Capabilities::none()
+        .with(Capability::Push)
+        .with(Capability::Resume),
+    // A sweep may wait for its turn, and its timer wakes a little late.
+    Limits::new().with_detection_slack(Duration::from_millis(30).saturating_add(MIN_INTERVAL)),
+);
+
+impl MemoryRegistry {
+    pub(crate) fn new(space: Arc<Space>) -> Self {
+        Self { space }
+    }
+
+    fn write(&self, command: Command) -> Outcome {
+        self.space.write([], command, |_, _| {}, || {})
+    }
+}
+
+#[async_trait]
+impl Registry for MemoryRegistry {
+    fn info(&self) -> &Info {
+        &INFO
+    }
+
+    async fn register(&self, registration: Registration) -> Result<Vec<Arc<ServiceRecord>>> {
+        match self.write(Command::Register(registration)) {
+            Outcome::Registered(records) => records,
+            Outcome::Connected(_) | Outcome::Done(_) => Err(mismatch()),
+        }
+    }
+
+    async fn deregister(&self, owner: &Owner, services: &[ServiceName]) -> Result<()> {
+        match self.write(Command::Deregister(owner.clone(), services.to_vec())) {
+            Outcome::Done(done) => done,
+            Outcome::Connected(_) | Outcome::Registered(_) => Err(mismatch()),
+        }
+    }
+
+    async fn connect(&self, instances: &[InstanceSpec]) -> Result<Vec<Result<Lease>>> {
+        let leases = &self.space.leases;
+        let outcome = self.space.write(
+            instances.iter().map(|spec| &spec.id),
+            Command::Connect(instances.to_vec()),
+            |outcome, now| {
+                if let Outcome::Connected(answers) = outcome {
+                    for p in answers.iter().flatten() {
+                        leases.grant(&p.id, p.epoch, p.terms, now);
+                    }
+                }
+            },
+            || {},
+        );
+        match outcome {
+            Outcome::Connected(answers) => {
+                let lease = |p: Arc<Presence>| lease_of(&p);
+                Ok(answers
+                    .into_iter()
+                    .map(|answer| answer.map(lease))
+                    .collect())
+            }
+            Outcome::Done(_) | Outcome::Registered(_) => Err(mismatch()),
+        }
+    }
+
+    async fn heartbeat(&self, beats: &[Beat]) -> Result<Vec<BeatOutcome>> {
+        // One clock read for the whole batch: it costs a quarter of a beat.
+        let now = self.space.clock.now();
+        let leases = &self.space.leases;
+        let beaten = beats
+            .iter()
+            .map(|beat| leases.beat(&beat.id, beat.epoch, now));
+        let outcomes: Vec<_> = beaten.collect();
+        if outcomes.contains(&BeatOutcome::Revived) {
+            self.space.revived();
+        }
+        Ok(outcomes)
+    }
+
+    async fn disconnect(&self, instances: &[InstanceRef]) -> Result<()> {
+        let leases = &self.space.leases;
+        let outcome = self.space.write(
+            instances.iter().map(|reference| &reference.id),
+            Command::Disconnect(instances.to_vec()),
+            |_, _| {},
+            || {
+                instances
+                    .iter()
+                    .for_each(|i| leases.release(&i.id, i.epoch))
+            },
+        );
+        match outcome {
+            Outcome::Done(done) => done,
+            Outcome::Connected(_) | Outcome::Registered(_) => Err(mismatch()),
+        }
+    }
+
+    async fn resolve(&self, query: &Query) -> Result<View> {
+        let state = self.space.state();
+        state.read(query, &self.space.leases, self.space.clock.now())
+    }
+
+    async fn watch(&self, scope: &Scope, from: WatchFrom) -> Result<WatchStream> {
+        // The ticket comes first: what changes after the snapshot wakes it.
+        let ticket = self.space.hub.join(scope);
+        let watcher = Watcher {
+            cursor: self.space.state().cursor(scope.clone(), from),
+            space: Arc::clone(&self.space),
+            ticket,
+        };
+        let next = |mut watcher: Watcher| async move {
+            let item = watcher.next().await;
+            Some((Ok(item), watcher))
+        };
+        Ok(WatchStream::new(stream::unfold(watcher, next)))
+    }
+}
+
+/// A running watch: a place in the history, and a place in the hub.
+struct Watcher {
+    space: Arc<Space>,
+    cursor: Cursor,
+    ticket: Ticket,
+}
+
+impl Watcher {
+    async fn next(&mut self) -> WatchItem {
+        let clock = Arc::clone(&self.space.clock);
+        let silent_until = clock.now() + INFO.limits.progress_interval;
+        loop {
+            let state = self.space.state();
+            if let Some(item) = state.poll(&mut self.cursor) {
+                return item;
+            }
+            let revision = state.catalogue().revision();
+            drop(state); // A waiting watcher must not keep an old state alive.
+            tokio::select! {
+                () = self.ticket.news.notified() => {}
+                () = clock.sleep_until(silent_until) => return WatchItem::Progress(revision),
+            }
+        }
+    }
+}
+
+fn lease_of(presence: &Presence) -> Lease {
+    Lease {
+        id: presence.id.clone(),
+        epoch: presence.epoch,
+        terms: presence.terms,
+        token: None,
+        revision: presence.revision,
+    }
+}
+
+/// The kernel answers each command with its own kind of outcome.
+fn mismatch() -> Error {
+    Error::new(ErrorKind::Corrupt, "the kernel answered another question")
+}

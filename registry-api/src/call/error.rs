@@ -1,0 +1,96 @@
+//! Why a call failed: the same kinds on every wire.
+
+use std::error::Error as StdError;
+use std::fmt::{self, Debug, Display};
+
+use bytes::Bytes;
+
+use crate::error::ErrorKind;
+
+/// What went wrong with a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CallErrorKind {
+    /// The application answered with an error of its own.
+    Application,
+    /// The caller gave up.
+    Cancelled,
+    /// Nobody is there to be called.
+    NoInstance,
+    /// The service does not have this method.
+    UnknownMethod,
+    /// One of the kinds registry operations have too.
+    Registry(ErrorKind),
+}
+
+/// Why a call failed.
+#[derive(Clone)]
+pub struct CallError {
+    kind: CallErrorKind,
+    message: String,
+    code: String,
+    body: Bytes,
+}
+
+impl CallError {
+    /// A failure of the wire, the instance or the registry.
+    pub fn new(kind: CallErrorKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            code: String::new(),
+            body: Bytes::new(),
+        }
+    }
+
+    /// An error the application declared: its name and its encoded value.
+    pub fn application(code: impl Into<String>, body: Bytes) -> Self {
+        let code = code.into();
+        Self {
+            kind: CallErrorKind::Application,
+            message: format!("the application answered {code}"),
+            code,
+            body,
+        }
+    }
+
+    /// What went wrong.
+    pub fn kind(&self) -> CallErrorKind {
+        self.kind
+    }
+
+    /// The reason, for people.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The name of an application error; empty otherwise.
+    pub fn code(&self) -> &str {
+        &self.code
+    }
+
+    /// The value of an application error; empty otherwise.
+    pub fn body(&self) -> &Bytes {
+        &self.body
+    }
+}
+
+impl From<ErrorKind> for CallErrorKind {
+    fn from(kind: ErrorKind) -> Self {
+        Self::Registry(kind)
+    }
+}
+
+impl Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl Debug for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CallError({:?}: {})", self.kind, self.message)
+    }
+}
+
+impl StdError for CallError {}

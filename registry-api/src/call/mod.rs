@@ -1,0 +1,41 @@
+//! Calls: what travels between a caller and an instance, on every wire.
+//!
+//! Unary. A wire translates between these types and its own bytes in one place.
+
+mod error;
+mod message;
+
+use std::fmt::Debug;
+
+use async_trait::async_trait;
+
+pub use self::error::{CallError, CallErrorKind};
+pub use self::message::{Call, Headers, Reply};
+use crate::address::Address;
+
+/// The calling side of a wire.
+#[async_trait]
+pub trait Caller: Debug + Send + Sync + 'static {
+    /// Calls the instance at `address`.
+    ///
+    /// Ends at the call's timeout at the latest. Dropping the future cancels
+    /// the call as far as the wire allows.
+    async fn call(&self, address: &Address, call: Call) -> Result<Reply, CallError>;
+}
+
+/// The serving side of an application.
+#[async_trait]
+pub trait Handler: Debug + Send + Sync + 'static {
+    /// Answers one call; runs concurrently with others.
+    async fn handle(&self, call: Call) -> Result<Reply, CallError>;
+}
+
+/// A wire that is serving a [`Handler`].
+#[async_trait]
+pub trait Host: Debug + Send + Sync + 'static {
+    /// Where it can be called.
+    fn addresses(&self) -> Vec<Address>;
+
+    /// Stops accepting, finishes what is in flight, and ends.
+    async fn close(&self);
+}

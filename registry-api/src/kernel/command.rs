@@ -1,0 +1,72 @@
+//! The writes of a registry as data, so that a log of them can be folded.
+
+use std::sync::Arc;
+
+use super::catalogue::Catalogue;
+use super::change::Change;
+use crate::error::Result;
+use crate::identity::{InstanceId, Owner, ServiceName};
+use crate::instance::{InstanceRef, InstanceSpec, Presence};
+use crate::revision::Epoch;
+use crate::service::{Registration, ServiceRecord};
+
+/// A write.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Join or update; the terms are granted already.
+    Connect(Vec<InstanceSpec>),
+    /// Remove who was silent for too long.
+    Delist(Vec<Delist>),
+    /// Withdraw declarations.
+    Deregister(Owner, Vec<ServiceName>),
+    /// Leave.
+    Disconnect(Vec<InstanceRef>),
+    /// Declare.
+    Register(Registration),
+}
+
+/// The proposal to remove one life of an instance.
+///
+/// Void when the instance connected again since: its generation is another then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delist {
+    /// The instance.
+    pub id: InstanceId,
+    /// Which life of it.
+    pub epoch: Epoch,
+    /// How often that life had been connected when this was proposed.
+    pub generation: u64,
+}
+
+/// The answer to a [`Command`].
+#[derive(Debug)]
+pub enum Outcome {
+    /// The granted presences, in the order of the specs.
+    Connected(Vec<Result<Arc<Presence>>>),
+    /// Nothing to answer.
+    Done(Result<()>),
+    /// The declared records.
+    Registered(Result<Vec<Arc<ServiceRecord>>>),
+}
+
+impl Catalogue {
+    /// Applies one command: its answer, and the change if it made one.
+    pub fn apply(&mut self, command: Command) -> (Outcome, Option<Change>) {
+        match command {
+            Command::Connect(specs) => {
+                let (answers, change) = self.connect(&specs);
+                (Outcome::Connected(answers), change)
+            }
+            Command::Delist(delists) => (Outcome::Done(Ok(())), self.delist(&delists)),
+            Command::Deregister(owner, services) => match self.deregister(&owner, &services) {
+                Ok(change) => (Outcome::Done(Ok(())), change),
+                Err(error) => (Outcome::Done(Err(error)), None),
+            },
+            Command::Disconnect(instances) => (Outcome::Done(Ok(())), self.disconnect(&instances)),
+            Command::Register(registration) => match self.register(registration) {
+                Ok((records, change)) => (Outcome::Registered(Ok(records)), change),
+                Err(error) => (Outcome::Registered(Err(error)), None),
+            },
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! A holder's side of a lease: when to connect, when to beat, when to worry.
+//!
+//! Sans-IO: the caller asks [`Session::step`] what to do, does it, and reports.
+//! It never gives up and never replays: what is connected is always the
+//! caller's current data.
+
+use std::time::Duration;
+
+use super::backoff::Backoff;
+use crate::lease::{BeatOutcome, LeaseTerms};
+use crate::time::Timestamp;
+
+/// See the [module](self).
+#[derive(Debug)]
+pub struct Session {
+    state: State,
+    backoff: Backoff,
+}
+
+#[derive(Debug)]
+enum State {
+    Apart {
+        next_try: Timestamp,
+    },
+    Joined {
+        terms: LeaseTerms,
+        acknowledged: Timestamp,
+        next_beat: Timestamp,
+    },
+    Replaced,
+}
+
+/// What to do now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Send a beat.
+    Beat,
+    /// Connect with the current data.
+    Connect,
+    /// Nothing before this time.
+    Wait(Timestamp),
+    /// Nothing ever: another holder took the place over.
+    Stop,
+}
+
+/// What a holder can tell others about itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionState {
+    /// The lease is alive as far as the holder can know.
+    Connected,
+    /// Never connected yet, or trying to come back.
+    Connecting,
+    /// A newer epoch of the id is live; this holder must stop.
+    Superseded,
+}
+
+impl Session {
+    /// A session that connects at once.
+    pub fn new(seed: u64) -> Self {
+        Self {
+            state: State::Apart {
+                next_try: Timestamp::ZERO,
+            },
+            backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(5), seed),
+        }
+    }
+
+    /// What to do at `now`.
+    pub fn step(&self, now: Timestamp) -> Step {
+        match self.state {
+            State::Apart { next_try } if next_try > now => Step::Wait(next_try),
+            State::Apart { .. } => Step::Connect,
+            State::Joined { next_beat, .. } if next_beat > now => Step::Wait(next_beat),
+            State::Joined { .. } => Step::Beat,
+            State::Replaced => Step::Stop,
+        }
+    }
+
+    /// What is known at `now`. A lease whose ttl passed without an
+    /// acknowledgement counts as lost, before others take over.
+    pub fn state(&self, now: Timestamp) -> SessionState {
+        match self.state {
+            State::Joined {
+                terms,
+                acknowledged,
+                ..
+            } if now < acknowledged + terms.ttl() => SessionState::Connected,
+            State::Joined { .. } | State::Apart { .. } => SessionState::Connecting,
+            State::Replaced => SessionState::Superseded,
+        }
+    }
+
+    /// A connect that was sent at `sent` was granted.
+    pub fn connected(&mut self, terms: LeaseTerms, sent: Timestamp) {
+        self.backoff.reset();
+        self.state = State::Joined {
+            terms,
+            acknowledged: sent,
+            next_beat: sent + terms.heartbeat_interval(),
+        };
+    }
+
+    /// The data changed: connect again now.
+    pub fn changed(&mut self, now: Timestamp) {
+        if !matches!(self.state, State::Replaced) {
+            self.state = State::Apart { next_try: now };
+        }
+    }
+
+    /// A beat that was sent at `sent` was answered at `now`.
+    pub fn beaten(&mut self, outcome: BeatOutcome, sent: Timestamp, now: Timestamp) {
+        let State::Joined { terms, .. } = self.state else {
+            return;
+        };
+        match outcome {
+            BeatOutcome::Superseded => self.state = State::Replaced,
+            BeatOutcome::Unknown => self.state = State::Apart { next_try: now },
+            // The judge counts from when it took the beat, which is not before
+            // it was sent: counting from there is the safe side.
+            BeatOutcome::Renewed | BeatOutcome::Revived => self.connected(terms, sent),
+        }
+    }
+
+    /// A connect or a beat failed, or was not answered in time.
+    pub fn failed(&mut self, now: Timestamp, retry_after: Option<Duration>) {
+        let delay = self
+            .backoff
+            .next_delay()
+            .max(retry_after.unwrap_or_default());
+        match &mut self.state {
+            State::Apart { next_try } => *next_try = now + delay,
+            // A beat is due again soon, but not later than the usual one.
+            State::Joined {
+                terms, next_beat, ..
+            } => *next_beat = now + delay.min(terms.heartbeat_interval()),
+            State::Replaced => {}
+        }
+    }
+
+    /// A connect was refused because a newer epoch is live.
+    pub fn replaced(&mut self) {
+        self.state = State::Replaced;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Timestamp {
+        Timestamp::ZERO + Duration::from_millis(ms)
+    }
+
+    fn terms() -> LeaseTerms {
+        LeaseTerms::new(Duration::from_millis(300), Duration::from_millis(900)).unwrap()
+    }
+
+    #[test]
+    fn beats_every_third_of_the_ttl_and_reconnects_when_unknown() {
+        let mut session = Session::new(1);
+        assert_eq!(session.step(at(0)), Step::Connect);
+        session.connected(terms(), at(0));
+        assert_eq!(session.step(at(99)), Step::Wait(at(100)));
+        assert_eq!(session.step(at(100)), Step::Beat);
+        session.beaten(BeatOutcome::Renewed, at(100), at(110));
+        assert_eq!(session.step(at(110)), Step::Wait(at(200)));
+        session.beaten(BeatOutcome::Unknown, at(200), at(210));
+        assert_eq!(session.step(at(210)), Step::Connect);
+        assert_eq!(session.state(at(210)), SessionState::Connecting);
+    }
+
+    #[test]
+    fn failures_never_end_it_and_silence_is_noticed_after_the_ttl() {
+        let mut session = Session::new(1);
+        session.connected(terms(), at(0));
+        let mut now = at(100);
+        for _ in 0..1000 {
+            session.failed(now, None);
+            match session.step(now) {
+                Step::Wait(next) => {
+                    assert!(next.since(now) <= terms().heartbeat_interval());
+                    now = next;
+                }
+                Step::Beat => {}
+                step @ (Step::Connect | Step::Stop) => panic!("{step:?}"),
+            }
+        }
+        assert_eq!(session.state(at(299)), SessionState::Connected);
+        assert_eq!(session.state(at(300)), SessionState::Connecting);
+    }
+
+    #[test]
+    fn a_replaced_holder_stops() {
+        let mut session = Session::new(1);
+        session.connected(terms(), at(0));
+        session.beaten(BeatOutcome::Superseded, at(100), at(101));
+        session.changed(at(102));
+        assert_eq!(session.step(at(200)), Step::Stop);
+        assert_eq!(session.state(at(200)), SessionState::Superseded);
+    }
+}

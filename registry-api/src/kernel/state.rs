@@ -1,0 +1,131 @@
+//! A catalogue and its history as one value: what a process publishes.
+
+use std::hash::BuildHasher;
+use std::sync::Arc;
+
+use super::catalogue::Catalogue;
+use super::change::HealthChange;
+use super::command::{Command, Outcome};
+use super::cursor::Cursor;
+use super::history::History;
+use super::lease_table::{Judgement, LeaseTable, Transition};
+use crate::error::Result;
+use crate::identity::ServiceName;
+use crate::instance::{Health, InstanceRef, Presence};
+use crate::query::{Query, Scope, View};
+use crate::revision::Era;
+use crate::time::Timestamp;
+use crate::watch::{WatchFrom, WatchItem};
+
+/// See the [module](self). A clone is an immutable snapshot and costs a few
+/// reference counts, so a writer works on a clone and swaps it in.
+#[derive(Clone, Debug)]
+pub struct State {
+    catalogue: Catalogue,
+    history: History,
+}
+
+impl State {
+    /// An empty registry whose history keeps about `capacity` events.
+    pub fn new(era: Era, capacity: usize) -> Self {
+        let catalogue = Catalogue::new(era);
+        let history = History::new(catalogue.revision(), capacity);
+        Self { catalogue, history }
+    }
+
+    /// Who is there.
+    pub fn catalogue(&self) -> &Catalogue {
+        &self.catalogue
+    }
+
+    /// Applies a write.
+    pub fn write(&mut self, command: Command) -> Outcome {
+        let (outcome, change) = self.catalogue.apply(command);
+        if let Some(change) = change {
+            self.history.commit(change);
+        }
+        if let Outcome::Connected(answers) = &outcome {
+            self.tell_online(answers);
+        }
+        outcome
+    }
+
+    /// Connecting is a sign of life also where it changed no data.
+    fn tell_online(&mut self, answers: &[Result<Arc<Presence>>]) {
+        let connected = answers.iter().flatten();
+        let back = connected.filter(|presence| self.history.told(presence) == Health::Offline);
+        let changes: Vec<_> = back
+            .map(|presence| HealthChange {
+                presence: Arc::clone(presence),
+                health: Health::Online,
+            })
+            .collect();
+        self.history.health(self.catalogue.revision(), changes);
+    }
+
+    /// Takes over what a sweep found: delists who is gone, tells who is offline
+    /// or online again. Returns whether anything was told.
+    pub fn settle(&mut self, transitions: Vec<Transition>) -> bool {
+        let mut delists = Vec::new();
+        let mut judged = Vec::new();
+        for transition in transitions {
+            match transition {
+                Transition::Gone(reference) => {
+                    delists.extend(self.catalogue.delist_command(&reference));
+                }
+                Transition::Offline(of) => judged.extend(self.judged(&of, Health::Offline)),
+                Transition::Online(of) => judged.extend(self.judged(&of, Health::Online)),
+            }
+        }
+        let news = !delists.is_empty() || !judged.is_empty();
+        self.history.health(self.catalogue.revision(), judged);
+        if !delists.is_empty() {
+            self.write(Command::Delist(delists));
+        }
+        news
+    }
+
+    /// A read: the catalogue and the lease table at `now`.
+    pub fn read<S: BuildHasher + Clone>(
+        &self,
+        query: &Query,
+        leases: &LeaseTable<S>,
+        now: Timestamp,
+    ) -> Result<View> {
+        self.catalogue.view(query, |presence| {
+            match leases.judge(&presence.id, presence.epoch, now) {
+                Judgement::Gone => None,
+                Judgement::Present(health) => Some(health),
+                // Superseded after this snapshot was taken: in the snapshot's
+                // own time it was there, and well.
+                Judgement::OtherEpoch(_) => Some(Health::Online),
+            }
+        })
+    }
+
+    /// A watcher's place.
+    pub fn cursor(&self, scope: Scope, from: WatchFrom) -> Cursor {
+        Cursor::new(scope, from, &self.catalogue, &self.history)
+    }
+
+    /// The next item for a watcher.
+    pub fn poll(&self, cursor: &mut Cursor) -> Option<WatchItem> {
+        cursor.poll(&self.catalogue, &self.history)
+    }
+
+    /// The services that changed since `before`, an earlier state of this one.
+    /// May name one twice.
+    pub fn touched_since<'a>(&'a self, before: &Self) -> impl Iterator<Item = &'a ServiceName> {
+        let entries = self.history.entries(before.history.end());
+        entries.flat_map(|(_, entry)| entry.services())
+    }
+
+    fn judged(&self, reference: &InstanceRef, health: Health) -> Option<HealthChange> {
+        let presence: &Arc<Presence> = self.catalogue.presence(&reference.id)?;
+        let meant = presence.epoch == reference.epoch && self.history.told(presence) != health;
+        meant.then(|| HealthChange {
+            presence: Arc::clone(presence),
+            health,
+        })
+    }
+}
