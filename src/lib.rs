@@ -1,1 +1,39 @@
+//! Portolan: a chart of services, who is healthy and how to reach them.
+//!
+//! One [`Registry`] trait, interchangeable backends chosen by URL, and a handle
+//! for services: [`Client`] joins, stays alive, follows and leaves.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> portolan::Result<()> {
+//! use portolan::{Address, Client, InstanceId, InstanceSpec, Offer, ServiceName};
+//!
+//! let client = Client::open("memory:").await?;
+//! let service = ServiceName::parse("users")?;
+//! let offer = Offer::new(service.clone(), Address::parse("thrift://10.0.0.7:9000")?);
+//! let membership = client.join(InstanceSpec::new(InstanceId::parse("users-1")?, [offer]));
+//! membership.connected().await;
+//!
+//! let view = client.follow(&service);
+//! view.ready().await;
+//! assert_eq!(view.pick().map(|i| i.id.to_string()).as_deref(), Some("users-1"));
+//! membership.leave().await;
+//! # Ok(()) }
+//! ```
+//!
+//! What it is not: a server. The `portolan` binary of the gateway is built on it.
 
+mod client;
+mod clock;
+mod follow;
+mod keys;
+mod membership;
+mod open;
+
+pub use registry_api::*;
+
+pub use crate::client::Client;
+pub use crate::clock::SystemClock;
+pub use crate::follow::{Followed, Picked, ServiceView};
+pub use crate::keys::{ApiKey, KeyAccess, OpenAccess};
+pub use crate::membership::{Membership, MembershipState};
+pub use crate::open::{open, open_with, redact, schemes};

@@ -76,7 +76,7 @@ impl MemoryStore {
         let space = spaces
             .entry(namespace.clone())
             .or_insert_with(|| Space::start(Arc::clone(&self.clock), self.options));
-        Guard::shared(MemoryRegistry::new(Arc::clone(space)))
+        Guard::shared(MemoryRegistry::new(Arc::clone(space), self.options.history))
     }
 }
 

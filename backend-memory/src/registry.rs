@@ -20,20 +20,21 @@ use crate::sweeper::MIN_INTERVAL;
 #[derive(Debug)]
 pub struct MemoryRegistry {
     space: Arc<Space>,
+    info: Info,
 }
 
-static INFO: Info = Info::new(
-    "memory",
-    Capabilities::none()
-        .with(Capability::Push)
-        .with(Capability::Resume),
-    // A sweep may wait for its turn, and its timer wakes a little late.
-    Limits::new().with_detection_slack(Duration::from_millis(30).saturating_add(MIN_INTERVAL)),
-);
+/// A sweep may wait for its turn, and its timer wakes a little late.
+const DETECTION_SLACK: Duration = Duration::from_millis(30).saturating_add(MIN_INTERVAL);
 
 impl MemoryRegistry {
-    pub(crate) fn new(space: Arc<Space>) -> Self {
-        Self { space }
+    pub(crate) fn new(space: Arc<Space>, history: usize) -> Self {
+        let capabilities = Capabilities::none()
+            .with(Capability::Push)
+            .with(Capability::Resume);
+        let limits = Limits::new().with_detection_slack(DETECTION_SLACK);
+        let limits = limits.with_watch_backlog(history);
+        let info = Info::new("memory", capabilities, limits);
+        Self { space, info }
     }
 
     fn write(&self, command: Command) -> Outcome {
@@ -44,7 +45,7 @@ impl MemoryRegistry {
 #[async_trait]
 impl Registry for MemoryRegistry {
     fn info(&self) -> &Info {
-        &INFO
+        &self.info
     }
 
     async fn register(&self, registration: Registration) -> Result<Vec<Arc<ServiceRecord>>> {
@@ -130,6 +131,7 @@ impl Registry for MemoryRegistry {
         let watcher = Watcher {
             cursor: self.space.state().cursor(scope.clone(), from),
             space: Arc::clone(&self.space),
+            progress_interval: self.info.limits.progress_interval,
             ticket,
         };
         let next = |mut watcher: Watcher| async move {
@@ -145,12 +147,13 @@ struct Watcher {
     space: Arc<Space>,
     cursor: Cursor,
     ticket: Ticket,
+    progress_interval: Duration,
 }
 
 impl Watcher {
     async fn next(&mut self) -> WatchItem {
         let clock = Arc::clone(&self.space.clock);
-        let silent_until = clock.now() + INFO.limits.progress_interval;
+        let silent_until = clock.now() + self.progress_interval;
         loop {
             let state = self.space.state();
             if let Some(item) = state.poll(&mut self.cursor) {

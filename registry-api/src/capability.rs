@@ -11,6 +11,9 @@ use crate::limits::Limits;
 pub enum Capability {
     /// Property: acknowledged writes survive SIGKILL of the backend.
     Durable,
+    /// Property: the store can hold records another hand wrote; they are skipped
+    /// where they cannot be understood.
+    Foreign,
     /// Property: changes reach watchers without waiting for a poll.
     Push,
     /// Call: a watch can begin after a stored revision.
@@ -19,12 +22,19 @@ pub enum Capability {
 
 impl Capability {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Durable, Self::Push, Self::Resume];
+    pub const ALL: [Self; 4] = [Self::Durable, Self::Foreign, Self::Push, Self::Resume];
+
+    /// Whether it gates a call, which is refused where it is not claimed; the
+    /// others are properties, which are only reported.
+    pub const fn gates_a_call(self) -> bool {
+        matches!(self, Self::Resume)
+    }
 
     /// The name used in reports and documents.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Durable => "durable",
+            Self::Foreign => "foreign",
             Self::Push => "push",
             Self::Resume => "resume",
         }

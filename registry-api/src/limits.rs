@@ -18,6 +18,9 @@ pub struct Limits {
     pub detection_slack: Duration,
     /// A watch that has nothing to say reports progress at least this often.
     pub progress_interval: Duration,
+    /// The most events that are kept for a watcher that does not read; behind
+    /// that it gets a Reset.
+    pub watch_backlog: usize,
 }
 
 impl Limits {
@@ -45,6 +48,7 @@ impl Limits {
             ttl_granularity: Duration::from_millis(1),
             detection_slack: Duration::ZERO,
             progress_interval: Duration::from_secs(5),
+            watch_backlog: 16_384,
         }
     }
 
@@ -52,6 +56,13 @@ impl Limits {
     #[must_use]
     pub const fn with_detection_slack(mut self, slack: Duration) -> Self {
         self.detection_slack = slack;
+        self
+    }
+
+    /// Sets how many events are kept for a watcher that does not read.
+    #[must_use]
+    pub const fn with_watch_backlog(mut self, events: usize) -> Self {
+        self.watch_backlog = events;
         self
     }
 

@@ -24,7 +24,7 @@ pub struct CowMap<K, V> {
 enum Node<K, V> {
     Leaf(Items<K, V>),
     /// Children with a lower bound of their keys; the first bound is not looked at.
-    Inner(Items<K, Arc<Node<K, V>>>),
+    Inner(Items<K, Arc<Self>>),
 }
 
 type Items<K, T> = Vec<(K, T)>;

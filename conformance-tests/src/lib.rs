@@ -1,0 +1,30 @@
+//! The conformance suite of Portolan: one list of named cases over any target.
+//!
+//! A backend author implements [`Target`], hands it to [`main`] and runs the
+//! same list that proves the backends of this project equal; see
+//! `examples/custom_backend.rs`. Every case cites a clause of `docs/SPEC.md`, and
+//! the [`mutants`] show that each case can fail.
+//!
+//! What it is not: a benchmark. Cases assert the bounds the specification
+//! states and nothing about speed.
+
+mod case;
+pub mod cases;
+mod clock;
+mod ctx;
+mod failure;
+pub mod fixtures;
+mod link;
+pub mod mutants;
+mod report;
+mod run;
+mod target;
+
+pub use crate::case::{Case, Outcome};
+pub use crate::clock::ManualClock;
+pub use crate::ctx::Ctx;
+pub use crate::failure::{Failure, check, check_eq};
+pub use crate::link::{Link, Linked};
+pub use crate::report::{Gaps, Record, Report};
+pub use crate::run::{main, run_case};
+pub use crate::target::{Absent, KeyRing, Pace, Target, World};

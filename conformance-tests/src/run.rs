@@ -1,0 +1,181 @@
+//! Runs the list against targets, one runtime and one world per case.
+
+use std::env;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+
+use crate::case::{Case, Outcome};
+use crate::cases;
+use crate::ctx::Ctx;
+use crate::failure::Failure;
+use crate::report::{Gaps, Record, Report};
+use crate::target::{Absent, Target};
+
+/// A case that takes longer hangs.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Runs one case in a world of its own.
+pub fn run_case(target: &dyn Target, case: &Case) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return Outcome::Absent(format!("no runtime: {error}")),
+    };
+    let claimed = case
+        .needs
+        .is_none_or(|needs| target.info().capabilities.has(needs));
+    let gates_a_call = case.needs.is_some_and(|needs| needs.gates_a_call());
+    if !claimed && !gates_a_call {
+        return Outcome::NotClaimed;
+    }
+    let run = async {
+        let world = target
+            .open()
+            .await
+            .map_err(|Absent(reason)| Failure::Absent(reason))?;
+        let cx = Ctx::open(world).await?;
+        match claimed {
+            true => (case.run)(&cx).await,
+            false => cases::refusal(&cx).await,
+        }
+    };
+    let ended = runtime.block_on(async { tokio::time::timeout(LIMIT, run).await });
+    match ended {
+        Ok(Ok(())) if claimed => Outcome::Pass,
+        Ok(Ok(())) => Outcome::Refused,
+        Ok(Err(Failure::Absent(reason))) => Outcome::Absent(reason),
+        Ok(Err(Failure::Broken(reason))) => Outcome::Fail(reason),
+        Err(_) => Outcome::Fail(format!("did not end within {LIMIT:?}")),
+    }
+}
+
+/// The whole suite as a test binary (`harness = false`).
+///
+/// Understands the arguments of `cargo test`, several name filters included.
+/// `PORTOLAN_REQUIRE` (a list of target names, or `all`) turns what is absent
+/// into failures; `PORTOLAN_REPORT` names a directory for the reports.
+pub fn main(targets: &[Arc<dyn Target>], gaps: &str) -> ExitCode {
+    let gaps = match Gaps::parse(gaps) {
+        Ok(gaps) => gaps,
+        Err(error) => {
+            eprintln!("the gaps file cannot be read: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let cases = cases::all();
+    let names: Vec<_> = targets.iter().map(|target| target.name()).collect();
+    let stale = gaps.stale(&names, &cases);
+    if !stale.is_empty() {
+        eprintln!(
+            "the gaps file names what does not exist: {}",
+            stale.join(", ")
+        );
+        return ExitCode::FAILURE;
+    }
+    let report = Arc::new(Mutex::new(Report::default()));
+    let gaps = Arc::new(gaps);
+    let (arguments, filters) = arguments();
+    let mut trials = Vec::new();
+    for target in targets {
+        for case in &cases {
+            trials.push(trial(Arc::clone(target), *case, &gaps, &report));
+        }
+    }
+    trials.retain(|trial| filters.is_empty() || filters.iter().any(|f| trial.name().contains(f)));
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    let report = report.lock().unwrap_or_else(PoisonError::into_inner);
+    print!("{}", report.summary());
+    if let Err(error) = write_report(&report) {
+        eprintln!("the report cannot be written: {error}");
+        return ExitCode::FAILURE;
+    }
+    conclusion.exit_code()
+}
+
+fn trial(
+    target: Arc<dyn Target>,
+    case: Case,
+    gaps: &Arc<Gaps>,
+    report: &Arc<Mutex<Report>>,
+) -> Trial {
+    let (gaps, report) = (Arc::clone(gaps), Arc::clone(report));
+    let name = format!("{}/{}", target.name(), case.path());
+    let run = move || {
+        let outcome = gaps.judge(target.name(), &case, run_case(&*target, &case));
+        let outcome = required(target.name(), outcome);
+        let record = Record::new(target.name(), &case, &outcome);
+        report
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .records
+            .push(record);
+        complete(&outcome)
+    };
+    Trial::ignorable_test(name, run).with_kind(case.clause)
+}
+
+fn complete(outcome: &Outcome) -> Result<Completion, Failed> {
+    let reason = outcome.reason().unwrap_or_default();
+    match outcome {
+        Outcome::Pass => Ok(Completion::Completed),
+        Outcome::Fail(reason) => Err(reason.clone().into()),
+        Outcome::Absent(_) | Outcome::KnownGap(_) => Ok(Completion::ignored_with(format!(
+            "{}: {reason}",
+            outcome.as_str()
+        ))),
+        Outcome::NotClaimed | Outcome::Refused => Ok(Completion::ignored_with(outcome.as_str())),
+    }
+}
+
+/// Absence is a failure where the environment was promised to be complete.
+fn required(target: &str, outcome: Outcome) -> Outcome {
+    let required = env::var("PORTOLAN_REQUIRE").unwrap_or_default();
+    let named = required
+        .split(',')
+        .any(|name| name == "all" || name == target);
+    match outcome {
+        Outcome::Absent(reason) if named => Outcome::Fail(format!(
+            "absent, and PORTOLAN_REQUIRE asks for it: {reason}"
+        )),
+        outcome => outcome,
+    }
+}
+
+/// The flags for the harness and the name filters, of which it takes only one.
+fn arguments() -> (Arguments, Vec<String>) {
+    const WITH_VALUE: [&str; 5] = [
+        "--color",
+        "--format",
+        "--logfile",
+        "--skip",
+        "--test-threads",
+    ];
+    let (mut flags, mut filters) = (Vec::new(), Vec::new());
+    let mut given = env::args();
+    flags.extend(given.next());
+    while let Some(argument) = given.next() {
+        if !argument.starts_with('-') {
+            filters.push(argument);
+            continue;
+        }
+        let takes_value = WITH_VALUE.contains(&argument.as_str());
+        flags.push(argument);
+        if takes_value {
+            flags.extend(given.next());
+        }
+    }
+    (Arguments::from_iter(flags), filters)
+}
+
+fn write_report(report: &Report) -> std::io::Result<()> {
+    match env::var_os("PORTOLAN_REPORT") {
+        Some(directory) => report.write(&PathBuf::from(directory)),
+        None => Ok(()),
+    }
+}

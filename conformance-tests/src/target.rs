@@ -1,0 +1,94 @@
+//! What the suite runs against.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use registry_api::access::Access;
+use registry_api::{Clock, Info, LeaseTerms, Namespace, Owner, Registry, Result};
+
+use crate::clock::ManualClock;
+use crate::link::Link;
+
+/// A backend, or a backend behind a wire.
+#[async_trait]
+pub trait Target: Debug + Send + Sync + 'static {
+    /// The name in reports and filters, for example `memory` or `sqlite/grpc`.
+    fn name(&self) -> &str;
+
+    /// What it claims and how exact it is.
+    fn info(&self) -> Info;
+
+    /// A world of its own for one case. Called on the case's own runtime.
+    async fn open(&self) -> Result<Box<dyn World>, Absent>;
+}
+
+/// Why a target cannot be opened here.
+#[derive(Clone, Debug)]
+pub struct Absent(pub String);
+
+/// One fresh deployment, for one case.
+///
+/// What a world cannot do it answers with `None`; a case that needs it is
+/// reported as absent, never as passed.
+#[async_trait]
+pub trait World: Send + Sync + 'static {
+    /// A new handle on a namespace, as another process would open it.
+    async fn handle(&self, namespace: &Namespace) -> Result<Arc<dyn Registry>>;
+
+    /// How time passes.
+    fn pace(&self) -> Pace;
+
+    /// The terms to ask for: the shortest that are still comfortable.
+    fn terms(&self) -> LeaseTerms {
+        LeaseTerms::new(Duration::from_secs(3), Duration::from_secs(9)).expect("ordered")
+    }
+
+    /// The connection between the handles and the backend, to be cut.
+    fn link(&self) -> Option<&Link> {
+        None
+    }
+
+    /// Kills the backend the hard way and starts it again.
+    async fn kill_and_restart(&self) -> Option<()> {
+        None
+    }
+
+    /// Writes a record nobody understands next to those of the default namespace.
+    async fn plant_junk(&self) -> Option<()> {
+        None
+    }
+
+    /// Makes the wall clocks of this process and the registry's jump.
+    fn jump_wall_clock(&self, _seconds: i64) -> Option<()> {
+        None
+    }
+
+    /// API keys on top of a handle; the facade's unless a mutant says otherwise.
+    fn key_ring(&self, registry: Arc<dyn Registry>) -> Option<Box<dyn KeyRing>> {
+        crate::cases::default_key_ring(registry)
+    }
+}
+
+/// How time passes in a world.
+#[derive(Clone, Debug)]
+pub enum Pace {
+    /// By hand.
+    Manual(ManualClock),
+    /// By itself.
+    Real(Arc<dyn Clock>),
+}
+
+/// API keys as a gateway handles them.
+#[async_trait]
+pub trait KeyRing: Send + Sync {
+    /// Gives the owner one more key and returns its text, once.
+    async fn issue(&self, owner: &Owner) -> Result<String>;
+
+    /// Takes a key away.
+    async fn revoke(&self, owner: &Owner, key: &str) -> Result<()>;
+
+    /// The policy of another gateway on the same registry.
+    fn access(&self) -> Arc<dyn Access>;
+}

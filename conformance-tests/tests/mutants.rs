@@ -1,0 +1,70 @@
+//! Every planted defect must be caught by the clause it breaks.
+#![allow(missing_docs)]
+
+mod memory;
+
+use std::collections::BTreeSet;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use conformance_tests::mutants::{self, Mutant};
+use conformance_tests::{Outcome, cases, run_case};
+use libtest_mimic::{Arguments, Trial};
+
+/// The floor the specification sets.
+const FLOOR: usize = 24;
+
+fn main() -> ExitCode {
+    let planted = mutants::all();
+    assert!(
+        planted.len() >= FLOOR,
+        "there are fewer than {FLOOR} mutants"
+    );
+    let caught = Arc::new(Mutex::new(Vec::new()));
+    let trials = planted.iter().map(|mutant| {
+        let (mutant, caught) = (*mutant, Arc::clone(&caught));
+        let name = format!("mutant::{}", mutant.name.replace([' ', '-'], "_"));
+        Trial::test(name, move || hunt(mutant, &caught).map_err(Into::into))
+            .with_kind(mutant.clause)
+    });
+    let conclusion = libtest_mimic::run(&Arguments::from_args(), trials.collect());
+    let caught = caught.lock().unwrap_or_else(PoisonError::into_inner);
+    if !caught.is_empty() {
+        println!(
+            "mutants: {} of {} caught, each by its clause",
+            caught.len(),
+            planted.len()
+        );
+        println!("clauses no mutant proves: {}", unproved(&planted));
+    }
+    conclusion.exit_code()
+}
+
+fn hunt(mutant: Mutant, caught: &Mutex<Vec<&'static str>>) -> Result<(), String> {
+    let target = memory::mutant(mutant);
+    let mut by = BTreeSet::new();
+    for case in cases::all() {
+        if let Outcome::Fail(_) = run_case(&target, &case) {
+            by.insert(case.clause);
+        }
+    }
+    if !by.contains(mutant.clause) {
+        return Err(format!("not caught by {}, only by {by:?}", mutant.clause));
+    }
+    caught
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .push(mutant.name);
+    Ok(())
+}
+
+/// Clauses whose cases were never seen to fail: listed, not hidden.
+fn unproved(planted: &[Mutant]) -> String {
+    let proved: BTreeSet<_> = planted.iter().map(|mutant| mutant.clause).collect();
+    let cases = cases::all();
+    let all: BTreeSet<_> = cases.iter().map(|case| case.clause).collect();
+    all.difference(&proved)
+        .copied()
+        .collect::<Vec<_>>()
+        .join(" ")
+}

@@ -1,0 +1,149 @@
+//! From a URL to a registry: the one place that knows which backends there are.
+
+use std::sync::Arc;
+
+use registry_api::{Clock, Error, ErrorKind, Namespace, Registry, Result};
+
+use crate::clock::SystemClock;
+
+/// Opens the registry a URL names, for example `memory:` or
+/// `memory:?namespace=shop`.
+///
+/// The namespace is `default` unless the URL names one. Errors:
+/// `InvalidArgument` for a URL that cannot be understood, `Unsupported` for a
+/// scheme that is not compiled in, naming those that are.
+pub async fn open(url: &str) -> Result<Arc<dyn Registry>> {
+    open_with(url, Arc::new(SystemClock)).await
+}
+
+/// [`open`] with a clock of the caller's, which judges leases where this
+/// process is the judge.
+pub async fn open_with(url: &str, clock: Arc<dyn Clock>) -> Result<Arc<dyn Registry>> {
+    let parsed = Url::parse(url)?;
+    match parsed.scheme {
+        #[cfg(feature = "memory")]
+        "memory" => open_memory(&parsed, clock),
+        scheme => {
+            drop(clock);
+            Err(unknown_scheme(scheme))
+        }
+    }
+}
+
+/// The schemes that are compiled in.
+pub fn schemes() -> &'static [&'static str] {
+    &[
+        #[cfg(feature = "memory")]
+        "memory",
+    ]
+}
+
+/// A URL as it may be shown: without user, password and parameters' secrets.
+pub fn redact(url: &str) -> String {
+    let (front, parameters) = match url.split_once('?') {
+        Some((front, parameters)) => (front, Some(parameters)),
+        None => (url, None),
+    };
+    let front = match front.split_once("://") {
+        Some((scheme, rest)) => {
+            let end = rest.find('/').unwrap_or(rest.len());
+            let host = rest[..end].rfind('@').map_or(rest, |at| &rest[at + 1..]);
+            format!("{scheme}://{host}")
+        }
+        None => front.to_owned(),
+    };
+    match parameters {
+        Some(_) => format!("{front}?…"),
+        None => front,
+    }
+}
+
+#[cfg(feature = "memory")]
+fn open_memory(url: &Url<'_>, clock: Arc<dyn Clock>) -> Result<Arc<dyn Registry>> {
+    use backend_memory::{MemoryOptions, MemoryStore};
+
+    if !url.rest.is_empty() {
+        return Err(Error::invalid("url", "must read memory: without a path"));
+    }
+    url.only(&["namespace"])?;
+    // Nothing survives, so every store is another history.
+    let era = registry_api::Era(uuid::Uuid::new_v4().as_u64_pair().0);
+    let store = MemoryStore::new(clock, MemoryOptions::new(era));
+    Ok(store.handle(&url.namespace()?))
+}
+
+/// The parts of a backend URL that all backends share.
+struct Url<'a> {
+    scheme: &'a str,
+    rest: &'a str,
+    parameters: Vec<(&'a str, &'a str)>,
+}
+
+impl<'a> Url<'a> {
+    fn parse(url: &'a str) -> Result<Self> {
+        let Some((scheme, rest)) = url.split_once(':') else {
+            let rule = "must start with a scheme, as in memory:";
+            return Err(Error::invalid("url", rule));
+        };
+        let (rest, parameters) = rest.split_once('?').unwrap_or((rest, ""));
+        let pair = |part: &'a str| part.split_once('=').unwrap_or((part, ""));
+        let parameters = parameters
+            .split('&')
+            .filter(|part| !part.is_empty())
+            .map(pair);
+        Ok(Self {
+            scheme,
+            rest,
+            parameters: parameters.collect(),
+        })
+    }
+
+    fn namespace(&self) -> Result<Namespace> {
+        let named = self.parameters.iter().find(|(key, _)| *key == "namespace");
+        named.map_or_else(
+            || Ok(Namespace::default()),
+            |(_, name)| Namespace::parse(name),
+        )
+    }
+
+    /// Refuses parameters that would be ignored.
+    fn only(&self, known: &[&str]) -> Result<()> {
+        match self.parameters.iter().find(|(key, _)| !known.contains(key)) {
+            Some((key, _)) => Err(Error::invalid("url", "has a parameter that is not known")
+                .with("parameter", key)
+                .with("known", known.join(", "))),
+            None => Ok(()),
+        }
+    }
+}
+
+fn unknown_scheme(scheme: &str) -> Error {
+    let known = schemes().join(", ");
+    let message = format!("no backend for this scheme is compiled in; there is: {known}");
+    Error::new(ErrorKind::Unsupported, message).with("scheme", scheme)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_unknown_scheme_names_the_known_ones() {
+        let error = open("zookeeper://h").await.err().map(|e| e.to_string());
+        let error = error.unwrap_or_default();
+        assert!(
+            error.contains("memory") && error.contains("zookeeper"),
+            "{error}"
+        );
+        assert!(open("memory:?namspace=x").await.is_err());
+        assert!(open("memory:?namespace=shop").await.is_ok());
+        assert!(open("memory").await.is_err());
+    }
+
+    #[test]
+    fn shown_urls_hold_no_secret() {
+        assert_eq!(redact("etcd://u:p@h:1/x?password=p"), "etcd://h:1/x?…");
+        assert_eq!(redact("memory:"), "memory:");
+        assert_eq!(redact("amqp://u:p@ss@h/v"), "amqp://h/v");
+    }
+}
