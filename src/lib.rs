@@ -37,3 +37,5 @@ pub use crate::follow::{Followed, Picked, ServiceView};
 pub use crate::keys::{ApiKey, KeyAccess, OpenAccess};
 pub use crate::membership::{Membership, MembershipState};
 pub use crate::open::{open, open_with, redact, schemes};
+#[cfg(feature = "thrift")]
+pub use portolan_thrift as thrift;

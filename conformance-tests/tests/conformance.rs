@@ -7,8 +7,5 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 fn main() -> ExitCode {
-    conformance_tests::main(
-        &[Arc::new(memory::target())],
-        include_str!("../gaps.toml"),
-    )
+    conformance_tests::main(&[Arc::new(memory::target())], include_str!("../gaps.toml"))
 }

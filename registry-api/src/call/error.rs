@@ -15,6 +15,9 @@ pub enum CallErrorKind {
     Application,
     /// The caller gave up.
     Cancelled,
+    /// The other side could not make sense of the call, or its answer none of
+    /// ours: the application was not asked, or its answer was lost.
+    Framework,
     /// Nobody is there to be called.
     NoInstance,
     /// The service does not have this method.

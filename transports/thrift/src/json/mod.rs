@@ -1,0 +1,185 @@
+//! JSON into Thrift and back, by an IDL.
+//!
+//! The rules are those of the Kitex generic client that the first guide's
+//! services were called with (`wire/kitex-gateway.md` a8), told apart where it
+//! silently guessed: what cannot be converted is an error that names the path.
+
+mod read;
+mod write;
+
+use std::fmt::{self, Display};
+
+pub use self::read::{Answer, read_arguments, read_result};
+pub(crate) use self::write::write_value;
+pub use self::write::{write_arguments, write_exception, write_result};
+
+/// Why a JSON value does not fit the IDL, or bytes do not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ValueError {
+    /// Where in the value, as in `user.tags[2]`; empty for the value itself.
+    pub path: String,
+    /// The reason. Never repeats the value.
+    pub reason: String,
+}
+
+impl ValueError {
+    pub(crate) fn new(reason: impl Into<String>) -> Self {
+        Self {
+            path: String::new(),
+            reason: reason.into(),
+        }
+    }
+
+    /// The same error, one field further out.
+    pub(crate) fn in_field(mut self, name: &str) -> Self {
+        self.path = match self.path.as_str() {
+            "" => name.to_owned(),
+            path if path.starts_with('[') => format!("{name}{path}"),
+            path => format!("{name}.{path}"),
+        };
+        self
+    }
+
+    /// The same error, one element further out.
+    pub(crate) fn in_element(mut self, index: usize) -> Self {
+        self.path = match self.path.as_str() {
+            "" => format!("[{index}]"),
+            path if path.starts_with('[') => format!("[{index}]{path}"),
+            path => format!("[{index}].{path}"),
+        };
+        self
+    }
+}
+
+impl Display for ValueError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.path.is_empty() {
+            true => f.write_str(&self.reason),
+            false => write!(f, "{}: {}", self.path, self.reason),
+        }
+    }
+}
+
+impl std::error::Error for ValueError {}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::idl::{self, Descriptor};
+
+    const IDL: &str = r#"
+        enum Color { RED = 1, BLUE }
+        typedef i64 Id
+        struct Inner { 1: string s, 2: optional i32 n }
+        struct All {
+            1: bool b, 2: i8 tiny, 3: i16 small, 4: i32 n, 5: Id id, 6: double d,
+            7: string text, 8: binary raw, 9: Color color, 10: list<Inner> inners,
+            11: set<i32> numbers, 12: map<i64, string> names, 13: optional All next,
+            14: i32 preset = 7, 15: optional string maybe,
+        }
+        exception Missing { 1: string what }
+        service S {
+            All echo(1: All all) throws (1: Missing missing),
+            i32 add(1: i32 a, 2: i32 b),
+            string hello(),
+            void nothing(),
+        }
+    "#;
+
+    fn there_and_back(method: &str, sent: &Value) -> Result<Value, ValueError> {
+        let idl: Descriptor = idl::parse(IDL).unwrap();
+        let function = idl.service("S").and_then(|s| s.function(method)).unwrap();
+        let bytes = write_arguments(&idl, function, sent)?;
+        read_arguments(&idl, function, &bytes)
+    }
+
+    #[test]
+    fn every_type_round_trips() {
+        let all = json!({
+            "b": true, "tiny": -8, "small": -16, "n": 32, "id": 9_007_199_254_740_993_i64,
+            "d": 1.5, "text": "ü\"\n", "raw": "AP8=", "color": 2,
+            "inners": [{"s": "x", "n": 1}, {"s": ""}], "numbers": [3, 1],
+            "names": {"-1": "minus", "9007199254740993": "big"},
+            "next": {"b": false, "tiny": 0, "small": 0, "n": 0, "id": 0, "d": 0.0, "text": "",
+                "raw": "", "color": 0, "inners": [], "numbers": [], "names": {}, "preset": 7},
+            "preset": 8, "maybe": "m",
+        });
+        assert_eq!(there_and_back("echo", &all).unwrap(), all);
+    }
+
+    #[test]
+    fn strings_become_numbers_and_absent_fields_their_zero_or_default() {
+        let sent = json!({"n": "30", "id": "9007199254740993", "b": "true", "d": "1e3",
+            "color": "BLUE", "text": 5, "unknown": {}, "maybe": null});
+        let got = there_and_back("echo", &sent).unwrap();
+        assert_eq!(got["n"], 30);
+        assert_eq!(got["id"], 9_007_199_254_740_993_i64);
+        assert_eq!(got["b"], true);
+        assert_eq!(got["d"], 1000.0);
+        assert_eq!(got["color"], 2);
+        assert_eq!(got["text"], "5");
+        assert_eq!(got["preset"], 7);
+        assert_eq!(got["small"], 0);
+        assert_eq!(got.get("maybe"), None);
+        assert_eq!(got.get("next"), None);
+    }
+
+    #[test]
+    fn what_does_not_fit_names_its_path() {
+        for (sent, path) in [
+            (json!({"n": "x"}), "n"),
+            (json!({"n": 2_147_483_648_i64}), "n"),
+            (json!({"n": 1.5}), "n"),
+            (json!({"inners": [{}, {"n": []}]}), "inners[1].n"),
+            (json!({"names": {"x": "y"}}), "names.x"),
+            (json!({"raw": "%"}), "raw"),
+            (json!({"color": "GREEN"}), "color"),
+            (json!({"next": {"next": {"b": 2}}}), "next.next.b"),
+            (json!([]), ""),
+        ] {
+            assert_eq!(there_and_back("echo", &sent).unwrap_err().path, path);
+        }
+    }
+
+    #[test]
+    fn several_arguments_are_an_object_of_their_names() {
+        let sent = json!({"a": 1, "b": "2"});
+        assert_eq!(
+            there_and_back("add", &sent).unwrap(),
+            json!({"a": 1, "b": 2})
+        );
+        assert_eq!(there_and_back("hello", &Value::Null).unwrap(), json!({}));
+    }
+
+    #[test]
+    fn results_and_exceptions_come_back_apart() {
+        let idl = idl::parse(IDL).unwrap();
+        let function = idl.service("S").and_then(|s| s.function("echo")).unwrap();
+        let missing = write_exception(&idl, function, "Missing", &json!({"what": "it"})).unwrap();
+        let Answer::Exception { name, value } = read_result(&idl, function, &missing).unwrap()
+        else {
+            panic!("an exception was written");
+        };
+        assert_eq!((name.as_str(), value), ("Missing", json!({"what": "it"})));
+        let hello = idl.service("S").and_then(|s| s.function("hello")).unwrap();
+        let bytes = write_result(&idl, hello, &json!("hi")).unwrap();
+        assert_eq!(
+            read_result(&idl, hello, &bytes).unwrap(),
+            Answer::Result(json!("hi"))
+        );
+        assert!(
+            read_result(&idl, hello, &[0]).is_err(),
+            "a result without a value"
+        );
+        let nothing = idl
+            .service("S")
+            .and_then(|s| s.function("nothing"))
+            .unwrap();
+        assert_eq!(
+            read_result(&idl, nothing, &[0]).unwrap(),
+            Answer::Result(Value::Null)
+        );
+    }
+}

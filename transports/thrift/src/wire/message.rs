@@ -1,0 +1,147 @@
+//! The envelope of a call: type, method and sequence id.
+
+use super::binary::{DEPTH, Reader, WireError, Writer, kind};
+
+const VERSION_1: u32 = 0x8001_0000;
+const MAX_METHOD: usize = 1024;
+
+/// What a message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MessageType {
+    Call = 1,
+    Reply = 2,
+    Exception = 3,
+    Oneway = 4,
+}
+
+/// A message without its framing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Message<'a> {
+    pub(crate) kind: MessageType,
+    pub(crate) method: &'a str,
+    pub(crate) sequence: i32,
+    /// The struct behind the envelope: arguments, result or exception.
+    pub(crate) body: &'a [u8],
+}
+
+impl<'a> Message<'a> {
+    pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, WireError> {
+        let mut reader = Reader::new(bytes);
+        let (kind, method, sequence) = Self::head(&mut reader)?;
+        Ok(Self {
+            kind,
+            method,
+            sequence,
+            body: reader.rest(),
+        })
+    }
+
+    fn head(reader: &mut Reader<'a>) -> Result<(MessageType, &'a str, i32), WireError> {
+        let version = reader.i32()? as u32;
+        if version & 0xffff_0000 != VERSION_1 {
+            return Err(WireError::Protocol(
+                "a message does not begin with the strict version",
+            ));
+        }
+        let kind = match version & 0xff {
+            1 => MessageType::Call,
+            2 => MessageType::Reply,
+            3 => MessageType::Exception,
+            4 => MessageType::Oneway,
+            _ => return Err(WireError::Protocol("a message is of an unknown type")),
+        };
+        let method = reader.string()?;
+        if method.len() > MAX_METHOD {
+            return Err(WireError::Protocol("the name of a method is too long"));
+        }
+        Ok((kind, method, reader.i32()?))
+    }
+
+    /// How long the message at the front of `bytes` is, `None` if it is not
+    /// all there yet.
+    pub(crate) fn measure(bytes: &'a [u8]) -> Result<Option<usize>, WireError> {
+        let mut reader = Reader::new(bytes);
+        let walk = Self::head(&mut reader).and_then(|_| reader.skip(kind::STRUCT, DEPTH));
+        match walk {
+            Ok(()) => Ok(Some(bytes.len() - reader.remaining())),
+            // A count is judged by what has arrived, which may not be all.
+            Err(WireError::Truncated | WireError::Count(0..)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(crate) fn write(&self) -> Vec<u8> {
+        let mut writer = Writer::default();
+        writer.i32((VERSION_1 | self.kind as u32) as i32);
+        writer.bytes(self.method.as_bytes());
+        writer.i32(self.sequence);
+        writer.bytes.extend(self.body);
+        writer.bytes
+    }
+}
+
+/// `TApplicationException`: what a framework answers when the application was
+/// never asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Application {
+    pub(crate) code: i32,
+    pub(crate) message: String,
+}
+
+impl Application {
+    pub(crate) const UNKNOWN_METHOD: i32 = 1;
+    pub(crate) const INTERNAL_ERROR: i32 = 6;
+    pub(crate) const PROTOCOL_ERROR: i32 = 7;
+
+    pub(crate) fn new(code: i32, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+        }
+    }
+
+    pub(crate) fn parse(body: &[u8]) -> Result<Self, WireError> {
+        let mut reader = Reader::new(body);
+        let mut parsed = Self::new(0, "");
+        while let Some(field) = reader.field()? {
+            match field {
+                (kind::STRING, 1) => parsed.message = reader.string()?.to_owned(),
+                (kind::I32, 2) => parsed.code = reader.i32()?,
+                (kind, _) => reader.skip(kind, DEPTH)?,
+            }
+        }
+        Ok(parsed)
+    }
+
+    pub(crate) fn write(&self) -> Vec<u8> {
+        let mut writer = Writer::default();
+        writer.field(kind::STRING, 1);
+        writer.bytes(self.message.as_bytes());
+        writer.field(kind::I32, 2);
+        writer.i32(self.code);
+        writer.stop();
+        writer.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_round_trip_and_are_measured() {
+        let message = Message {
+            kind: MessageType::Call,
+            method: "getUser",
+            sequence: 7,
+            body: &[kind::BOOL, 0, 1, 1, kind::STOP],
+        };
+        let bytes = message.write();
+        assert_eq!(Message::parse(&bytes), Ok(message));
+        for end in 0..bytes.len() {
+            assert_eq!(Message::measure(&bytes[..end]), Ok(None), "{end}");
+        }
+        assert_eq!(Message::measure(&bytes), Ok(Some(bytes.len())));
+        assert!(Message::measure(b"GET / HTTP/1.1\r\n").is_err());
+    }
+}

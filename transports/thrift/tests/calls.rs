@@ -1,0 +1,142 @@
+//! Caller and host against each other, and the host against hostile peers.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use portolan_thrift::{HostOptions, JsonError, JsonHandler, ThriftCaller, ThriftHost, idl, json};
+use registry_api::call::{Call, CallErrorKind, Caller, Host};
+use registry_api::{Address, AddressPolicy, ErrorKind, ServiceName};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+const IDL: &str = "
+    exception NotFound { 1: string what }
+    service Echo {
+        string say(1: string what) throws (1: NotFound missing),
+        void sleep(1: i32 ms),
+    }";
+
+fn descriptor() -> Arc<idl::Descriptor> {
+    Arc::new(idl::parse(IDL).unwrap())
+}
+
+async fn host() -> ThriftHost {
+    let echo = |method: &str, arguments: Value| match (method, arguments["what"].as_str()) {
+        ("say", Some("")) => Err(JsonError {
+            exception: "NotFound".into(),
+            value: json!({"what": "words"}),
+        }),
+        ("say", Some(what)) => Ok(json!(what)),
+        _ => Ok(Value::Null),
+    };
+    let handler = Arc::new(JsonHandler::new(descriptor(), "Echo", echo));
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let service = ServiceName::parse("Echo").unwrap();
+    ThriftHost::serve(service, any, handler, HostOptions::default())
+        .await
+        .unwrap()
+}
+
+fn call(method: &str, arguments: &Value) -> Call {
+    let idl = descriptor();
+    let function = idl
+        .service("Echo")
+        .and_then(|s| s.function(method))
+        .unwrap();
+    let payload = json::write_arguments(&idl, function, arguments).unwrap();
+    let service = ServiceName::parse("Echo").unwrap();
+    Call::new(service, method, payload.into()).with_timeout(Duration::from_secs(5))
+}
+
+fn caller() -> ThriftCaller {
+    ThriftCaller::new(AddressPolicy::new().allow_loopback(true))
+}
+
+fn answer(method: &str, payload: &[u8]) -> json::Answer {
+    let idl = descriptor();
+    let function = idl
+        .service("Echo")
+        .and_then(|s| s.function(method))
+        .unwrap();
+    json::read_result(&idl, function, payload).unwrap()
+}
+
+#[tokio::test]
+async fn results_exceptions_and_unknown_methods_are_told_apart() {
+    let host = host().await;
+    let address = &host.addresses()[0];
+    let reply = caller()
+        .call(address, call("say", &json!({"what": "hi"})))
+        .await
+        .unwrap();
+    assert_eq!(
+        answer("say", &reply.payload),
+        json::Answer::Result(json!("hi"))
+    );
+
+    let reply = caller()
+        .call(address, call("say", &json!({"what": ""})))
+        .await
+        .unwrap();
+    let json::Answer::Exception { name, .. } = answer("say", &reply.payload) else {
+        panic!("an exception was thrown");
+    };
+    assert_eq!(name, "NotFound");
+
+    let mut unknown = call("say", &json!({"what": "hi"}));
+    unknown.method = "shout".into();
+    let error = caller().call(address, unknown).await.unwrap_err();
+    assert_eq!(error.kind(), CallErrorKind::UnknownMethod);
+}
+
+#[tokio::test]
+async fn addresses_are_judged_when_they_are_dialled() {
+    let host = host().await;
+    let strict = ThriftCaller::new(AddressPolicy::new());
+    let refused = strict
+        .call(&host.addresses()[0], call("say", &json!({})))
+        .await;
+    let kind = refused.unwrap_err().kind();
+    assert_eq!(kind, ErrorKind::PermissionDenied.into());
+
+    host.close().await;
+    let gone = caller()
+        .call(&host.addresses()[0], call("say", &json!({})))
+        .await;
+    assert_eq!(gone.unwrap_err().kind(), ErrorKind::Unavailable.into());
+    let other = Address::parse("grpc://127.0.0.1:1").unwrap();
+    let unsupported = caller().call(&other, call("say", &json!({}))).await;
+    assert_eq!(
+        unsupported.unwrap_err().kind(),
+        ErrorKind::Unsupported.into()
+    );
+}
+
+#[tokio::test]
+async fn hostile_bytes_end_their_own_connection_only() {
+    let host = host().await;
+    let hostile: [&[u8]; 6] = [
+        &[0x7f, 0xff, 0xff, 0xff],
+        &[0, 0, 0, 0],
+        &[0xff, 0xff, 0xff, 0xff, 1],
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        &[0x80, 0x01, 0, 9, 0, 0, 0, 0],
+        &[0x80, 0x01, 0, 1, 0xff, 0xff, 0xff, 0xff],
+    ];
+    for bytes in hostile {
+        let mut stream = TcpStream::connect(host.local_addr()).await.unwrap();
+        stream.write_all(bytes).await.unwrap();
+        let mut rest = Vec::new();
+        let read = tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut rest));
+        // Closed or reset, and nothing said.
+        let _ = read.await.expect("the host keeps a broken connection open");
+        assert!(rest.is_empty());
+    }
+    let reply = caller()
+        .call(&host.addresses()[0], call("say", &json!({"what": "hi"})))
+        .await;
+    assert!(reply.is_ok(), "others are not affected");
+}
