@@ -43,7 +43,10 @@ fn lower_through(
         ast::ConstValue::String(text) => Value::from(&**text),
         ast::ConstValue::List(values) => {
             let (Type::List(element) | Type::Set(element)) = ty else {
-                return Err(IdlError::new(place, "has a list as its default and is none"));
+                return Err(IdlError::new(
+                    place,
+                    "has a list as its default and is none",
+                ));
             };
             let values = values.iter().map(|value| lower(element, value));
             Value::Array(values.collect::<Result<_, _>>()?)

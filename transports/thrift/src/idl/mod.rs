@@ -97,7 +97,7 @@ mod tests {
             ("struct A { 1: i32 a = \"x\" }", "A.a"),
             ("struct A {} struct A {}", "A"),
             ("enum E { A = 99999999999 }", "E.A"),
-            ("typedef B A typedef A B", "B"),
+            ("typedef B A typedef A B", "A"),
             ("service S { void f(1: Nope a) }", "S.f.a"),
             ("service S { void f() void f() }", "S.f"),
             (

@@ -1,0 +1,86 @@
+//! The admin listener: health, metrics and reading. It changes nothing.
+
+mod watch;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::Response;
+use axum::routing::get;
+use portolan::{Query, Registry, Scope, ServiceName};
+
+use crate::metrics::Metrics;
+use crate::{problem, shape};
+
+/// What the admin listener shows.
+#[derive(Debug)]
+pub(crate) struct Admin {
+    pub(crate) registry: Arc<dyn Registry>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) draining: AtomicBool,
+}
+
+/// How long the registry may take to be called ready.
+const READY_WITHIN: Duration = Duration::from_secs(2);
+
+pub(crate) fn router(admin: Arc<Admin>) -> Router {
+    Router::new()
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .route("/api/v1/services", get(services))
+        .route("/api/v1/services/{name}", get(service))
+        .route("/api/v1/watch", get(watch::watch))
+        .with_state(admin)
+}
+
+/// The process is alive.
+async fn healthz() -> Response {
+    problem::text(StatusCode::OK, "ok\n")
+}
+
+/// The registry answers, and the gateway is not on its way out.
+async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
+    let unready = |reason: &str| problem::problem(StatusCode::SERVICE_UNAVAILABLE, "", reason);
+    if admin.draining.load(Ordering::Relaxed) {
+        return unready("the gateway is draining");
+    }
+    let query = Query::of(Scope::Declarations);
+    match tokio::time::timeout(READY_WITHIN, admin.registry.resolve(&query)).await {
+        Ok(Ok(_)) => problem::text(StatusCode::OK, "ready\n"),
+        Ok(Err(error)) => unready(&error.to_string()),
+        Err(_) => unready("the registry does not answer"),
+    }
+}
+
+async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
+    let mut response = problem::text(StatusCode::OK, admin.metrics.text());
+    let open_metrics = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    let content_type = HeaderValue::from_static(open_metrics);
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, content_type);
+    response
+}
+
+async fn services(State(admin): State<Arc<Admin>>) -> Response {
+    match admin.registry.resolve(&Query::all()).await {
+        Ok(view) => problem::json(StatusCode::OK, &shape::services(&view)),
+        Err(error) => problem::registry(&error),
+    }
+}
+
+async fn service(State(admin): State<Arc<Admin>>, Path(name): Path<String>) -> Response {
+    let name = match ServiceName::parse(&name) {
+        Ok(name) => name,
+        Err(error) => return problem::registry(&error),
+    };
+    match admin.registry.resolve(&Query::service(name.clone())).await {
+        Ok(view) => problem::json(StatusCode::OK, &shape::resolved(&name, &view)),
+        Err(error) => problem::registry(&error),
+    }
+}

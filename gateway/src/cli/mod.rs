@@ -1,0 +1,104 @@
+//! The `portolan` command line.
+
+mod call;
+mod connect;
+mod demo;
+mod failure;
+mod keys;
+mod read;
+mod run;
+mod source;
+mod table;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::Flags;
+
+pub(crate) use self::failure::Failure;
+
+/// Service registry and gateway
+///
+/// Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 unreachable.
+#[derive(Debug, Parser)]
+#[command(name = "portolan", version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// How results are printed
+    #[arg(long, global = true, value_enum, default_value = "table")]
+    output: Output,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// One JSON object, or one a line
+    Json,
+    /// For people
+    Table,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Call a method of a service with a JSON argument
+    Call(call::Args),
+    /// Join with an instance, beat until Ctrl-C, then leave
+    Connect(connect::Args),
+    /// Start a gateway and two services, call them, and say what to try next
+    Demo(demo::Args),
+    /// Run a gateway until SIGTERM or Ctrl-C
+    Gateway(Box<Flags>),
+    /// Issue and revoke API keys
+    Keys(keys::Args),
+    /// Show who offers a service
+    Resolve(read::ResolveArgs),
+    /// Show what is declared and who is there
+    Services(read::ServicesArgs),
+    /// Print the changes of a service as they happen
+    Watch(read::WatchArgs),
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    init_logs();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    let done = match runtime {
+        Ok(runtime) => runtime.block_on(run(cli)),
+        Err(error) => Err(Failure::failed(error.to_string())),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("portolan: {failure}");
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+async fn run(cli: Cli) -> Result<(), Failure> {
+    match cli.command {
+        Command::Call(args) => call::run(args).await,
+        Command::Connect(args) => connect::run(args).await,
+        Command::Demo(args) => demo::run(args).await,
+        Command::Gateway(flags) => run::run(*flags).await,
+        Command::Keys(args) => keys::run(args, cli.output).await,
+        Command::Resolve(args) => read::resolve(args, cli.output).await,
+        Command::Services(args) => read::services(args, cli.output).await,
+        Command::Watch(args) => read::watch(args, cli.output).await,
+    }
+}
+
+/// Logs go to standard error; `PORTOLAN_LOG` filters them.
+fn init_logs() {
+    let filter = EnvFilter::try_from_env("PORTOLAN_LOG");
+    let filter = filter.unwrap_or_else(|_| EnvFilter::new("warn,portolan_gateway=info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+}

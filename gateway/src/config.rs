@@ -1,0 +1,280 @@
+//! What a gateway is told: by flags, `PORTOLAN_*`, a TOML file, or defaults, in
+//! that order.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use portolan::{AddressPolicy, ApiKey, LeaseTerms};
+use serde::Deserialize;
+
+/// A complete configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The URL of the registry backend.
+    pub backend: String,
+    /// The control and data plane.
+    pub http: SocketAddr,
+    /// gRPC.
+    pub grpc: SocketAddr,
+    /// Health, metrics and reading.
+    pub admin: SocketAddr,
+    /// Blocks of addresses that instances may have besides ordinary ones.
+    pub allow_addresses: Vec<String>,
+    /// The lease terms of instances that connect over HTTP.
+    pub terms: LeaseTerms,
+    /// The key that may do everything.
+    pub master_api_key: Option<ApiKey>,
+    /// Whether listeners on other than loopback may be without authentication.
+    pub allow_unauthenticated: bool,
+}
+
+/// What the command line or the environment says.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Flags {
+    /// Registry backend [default: memory:]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "PORTOLAN_BACKEND",
+        hide_env_values = true
+    )]
+    pub backend: Option<String>,
+    /// Listen here for the HTTP control and data plane [default: 127.0.0.1:4200]
+    #[arg(long, value_name = "ADDR", env = "PORTOLAN_HTTP")]
+    pub http: Option<SocketAddr>,
+    /// Listen here for gRPC [default: 127.0.0.1:50051]
+    #[arg(long, value_name = "ADDR", env = "PORTOLAN_GRPC")]
+    pub grpc: Option<SocketAddr>,
+    /// Listen here for health, metrics and reading [default: 127.0.0.1:4201]
+    #[arg(long, value_name = "ADDR", env = "PORTOLAN_ADMIN")]
+    pub admin: Option<SocketAddr>,
+    /// RabbitMQ for H2 services (not available in this version)
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "PORTOLAN_AMQP",
+        hide_env_values = true
+    )]
+    pub amqp: Option<String>,
+    /// Let instances have addresses in this block; may be repeated
+    #[arg(
+        long,
+        value_name = "CIDR",
+        env = "PORTOLAN_ALLOW_ADDRESSES",
+        value_delimiter = ','
+    )]
+    pub allow_addresses: Option<Vec<String>>,
+    /// Silence after which an instance is offline [default: 45s]
+    #[arg(long, value_name = "DURATION", env = "PORTOLAN_TTL", value_parser = humantime::parse_duration)]
+    pub ttl: Option<Duration>,
+    /// Silence after which an instance is delisted [default: 90s]
+    #[arg(long, value_name = "DURATION", env = "PORTOLAN_TTD", value_parser = humantime::parse_duration)]
+    pub ttd: Option<Duration>,
+    /// The API key that may do everything; prefer the environment, where others
+    /// cannot read it from the process list
+    #[arg(
+        long,
+        value_name = "KEY",
+        env = "PORTOLAN_MASTER_API_KEY",
+        hide_env_values = true
+    )]
+    pub master_api_key: Option<String>,
+    /// Listen on other than loopback without authentication
+    #[arg(long, env = "PORTOLAN_ALLOW_UNAUTHENTICATED", num_args = 0..=1, default_missing_value = "true")]
+    pub allow_unauthenticated: Option<bool>,
+    /// Read settings from this TOML file; flags and environment go first
+    #[arg(long, value_name = "FILE", env = "PORTOLAN_CONFIG")]
+    pub config: Option<PathBuf>,
+}
+
+/// What a file says: the same names, with underscores.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    backend: Option<String>,
+    http: Option<SocketAddr>,
+    grpc: Option<SocketAddr>,
+    admin: Option<SocketAddr>,
+    amqp: Option<String>,
+    allow_addresses: Option<Vec<String>>,
+    #[serde(default, with = "humantime_serde::option")]
+    ttl: Option<Duration>,
+    #[serde(default, with = "humantime_serde::option")]
+    ttd: Option<Duration>,
+    master_api_key: Option<String>,
+    allow_unauthenticated: Option<bool>,
+}
+
+impl Config {
+    /// Settles flags, environment, file and defaults. The error names the
+    /// setting and what to do.
+    pub fn settle(flags: Flags) -> Result<Self, String> {
+        let file = match &flags.config {
+            Some(path) => read(path)?,
+            None => File::default(),
+        };
+        if flags.amqp.or(file.amqp).is_some() {
+            let reason = "amqp: this version cannot serve H2 services over RabbitMQ; leave it out";
+            return Err(reason.to_owned());
+        }
+        let seconds = Duration::from_secs;
+        let ttl = flags.ttl.or(file.ttl).unwrap_or(seconds(45));
+        let ttd = flags.ttd.or(file.ttd).unwrap_or(seconds(90).max(ttl));
+        let key = flags.master_api_key.or(file.master_api_key);
+        let config = Self {
+            backend: flags
+                .backend
+                .or(file.backend)
+                .unwrap_or_else(|| "memory:".to_owned()),
+            http: flags.http.or(file.http).unwrap_or(loopback(4200)),
+            grpc: flags.grpc.or(file.grpc).unwrap_or(loopback(50051)),
+            admin: flags.admin.or(file.admin).unwrap_or(loopback(4201)),
+            allow_addresses: flags
+                .allow_addresses
+                .or(file.allow_addresses)
+                .unwrap_or_default(),
+            terms: LeaseTerms::new(ttl, ttd).map_err(|error| error.to_string())?,
+            master_api_key: key.map(checked_key).transpose()?,
+            allow_unauthenticated: flags
+                .allow_unauthenticated
+                .or(file.allow_unauthenticated)
+                .unwrap_or(false),
+        };
+        config.check_listeners()?;
+        config.address_policy().map_err(|error| error.to_string())?;
+        Ok(config)
+    }
+
+    /// Which addresses instances may have.
+    pub fn address_policy(&self) -> portolan::Result<AddressPolicy> {
+        let policy = AddressPolicy::new().allow_loopback(self.http.ip().is_loopback());
+        let blocks = self.allow_addresses.iter();
+        blocks
+            .into_iter()
+            .try_fold(policy, |policy, cidr| policy.allow(cidr))
+    }
+
+    /// Refuses to be open to others by accident.
+    fn check_listeners(&self) -> Result<(), String> {
+        let authenticated = self.master_api_key.is_some();
+        for (name, address, open) in [
+            ("http", self.http, !authenticated),
+            ("grpc", self.grpc, true),
+            ("admin", self.admin, true),
+        ] {
+            if open && !address.ip().is_loopback() && !self.allow_unauthenticated {
+                let way_out = match name {
+                    "http" => "set a master API key, or say --allow-unauthenticated",
+                    _ => "listen on loopback, or say --allow-unauthenticated",
+                };
+                return Err(format!(
+                    "{name}: {address} can be reached by others without authentication: {way_out}"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn read(path: &Path) -> Result<File, String> {
+    let shown = path.display();
+    let text =
+        std::fs::read_to_string(path).map_err(|error| format!("config: {shown}: {error}"))?;
+    toml::from_str(&text).map_err(|error| {
+        // The full message quotes the line, and the line may hold a key.
+        let line = error
+            .span()
+            .map_or(0, |span| text[..span.start].matches('\n').count() + 1);
+        format!("config: {shown}: line {line}: {}", error.message())
+    })
+}
+
+fn checked_key(text: String) -> Result<ApiKey, String> {
+    match text.len() {
+        16.. => Ok(ApiKey::from_text(text)),
+        _ => Err("master-api-key: must have at least 16 characters".to_owned()),
+    }
+}
+
+fn loopback(port: u16) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, port).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settle(flags: Flags) -> Result<Config, String> {
+        Config::settle(flags)
+    }
+
+    #[test]
+    fn flags_go_before_the_file_and_unknown_keys_are_errors() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "ttl = \"10s\"\nhttp = \"127.0.0.1:1\"\n").unwrap();
+        let flags = Flags {
+            config: Some(file.path().to_owned()),
+            http: Some(loopback(2)),
+            ..Flags::default()
+        };
+        let config = settle(flags.clone()).unwrap();
+        assert_eq!(config.http, loopback(2));
+        assert_eq!(config.terms.ttl(), Duration::from_secs(10));
+        assert_eq!(config.terms.ttd(), Duration::from_secs(90));
+        std::fs::write(
+            file.path(),
+            "tll = \"10s\"\nmaster_api_key = \"secret-secret-secret\"",
+        )
+        .unwrap();
+        let error = settle(flags).unwrap_err();
+        assert!(error.contains("tll") && error.contains("line 1"), "{error}");
+        assert!(!error.contains("secret"), "{error}");
+    }
+
+    #[test]
+    fn others_are_not_let_in_by_accident() {
+        let open: SocketAddr = "0.0.0.0:4200".parse().unwrap();
+        let http = Flags {
+            http: Some(open),
+            ..Flags::default()
+        };
+        assert!(settle(http.clone()).unwrap_err().contains("http"));
+        let with_key = Flags {
+            master_api_key: Some("0123456789abcdef".into()),
+            ..http.clone()
+        };
+        assert!(settle(with_key).is_ok());
+        let explicit = Flags {
+            allow_unauthenticated: Some(true),
+            ..http
+        };
+        assert!(settle(explicit).is_ok());
+        let admin = Flags {
+            admin: Some(open),
+            master_api_key: Some("0123456789abcdef".into()),
+            ..Flags::default()
+        };
+        assert!(settle(admin).unwrap_err().contains("admin"));
+    }
+
+    #[test]
+    fn what_cannot_be_is_said() {
+        let short = Flags {
+            master_api_key: Some("short".into()),
+            ..Flags::default()
+        };
+        assert!(settle(short).unwrap_err().contains("master-api-key"));
+        let amqp = Flags {
+            amqp: Some("amqp://h".into()),
+            ..Flags::default()
+        };
+        assert!(settle(amqp).unwrap_err().contains("amqp"));
+        let cidr = Flags {
+            allow_addresses: Some(vec!["10.0.0.0/99".into()]),
+            ..Flags::default()
+        };
+        assert!(settle(cidr).unwrap_err().contains("allow-addresses"));
+    }
+}

@@ -1,0 +1,113 @@
+//! The data path: `GET|POST /:service/:path` to a Thrift call.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::{Method, StatusCode};
+use axum::response::Response;
+use portolan::call::{CallError, CallErrorKind};
+use portolan::{ErrorKind, ServiceName};
+use serde_json::{Map, Value, json};
+
+use crate::control::Plane;
+use crate::dispatch::{DispatchError, Dispatched};
+use crate::{json, problem};
+
+/// The original's text for what is not there.
+const UNKNOWN: &str = "The service/method does not exist.";
+
+pub(crate) async fn call(
+    State(plane): State<Arc<Plane>>,
+    method: Method,
+    Path((service, path)): Path<(String, String)>,
+    RawQuery(query): RawQuery,
+    body: Bytes,
+) -> Response {
+    let Ok(service) = ServiceName::parse(&service) else {
+        return problem::text(StatusCode::NOT_FOUND, UNKNOWN);
+    };
+    let argument = match method {
+        Method::GET => Ok(query.map(|query| from_query(&query))),
+        _ if body.trim_ascii().is_empty() => Ok(None),
+        _ => json::parse(&body).map(Some),
+    };
+    let argument = match argument {
+        Ok(argument) => argument,
+        Err(reason) => return problem::problem(StatusCode::BAD_REQUEST, "", &reason),
+    };
+    let answer = plane
+        .dispatcher
+        .call(&service, &path, argument.as_ref())
+        .await;
+    plane.metrics.call(outcome(&answer));
+    match answer {
+        Ok(Dispatched::Text(text)) => problem::text(StatusCode::OK, text),
+        Ok(Dispatched::Value(value)) => problem::json(StatusCode::OK, &value),
+        Ok(Dispatched::Exception(name, value)) => problem::json(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            &json!({"exception": name, "value": value}),
+        ),
+        Err(error) => refuse(&error),
+    }
+}
+
+/// Query arguments as a flat object of strings; the IDL turns them into numbers.
+fn from_query(query: &str) -> Value {
+    let pairs = form_pairs(query);
+    Value::Object(pairs.collect::<Map<_, _>>())
+}
+
+fn form_pairs(query: &str) -> impl Iterator<Item = (String, Value)> {
+    let uri = format!("/?{query}");
+    let uri = uri.parse::<axum::http::Uri>().unwrap_or_default();
+    let pairs = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(&uri);
+    let pairs = pairs.map(|pairs| pairs.0).unwrap_or_default();
+    pairs
+        .into_iter()
+        .map(|(key, value)| (key, Value::from(value)))
+}
+
+fn outcome(answer: &Result<Dispatched, DispatchError>) -> &'static str {
+    match answer {
+        Ok(Dispatched::Exception(..)) => "exception",
+        Ok(Dispatched::Text(_) | Dispatched::Value(_)) => "ok",
+        Err(DispatchError::Argument(_) | DispatchError::EmptyBody) => "bad argument",
+        Err(DispatchError::Unknown) => "unknown",
+        Err(DispatchError::NoInstance) => "no instance",
+        Err(DispatchError::Call(_)) => "call failed",
+        Err(DispatchError::Interface(_) | DispatchError::Registry(_)) => "registry failed",
+    }
+}
+
+fn refuse(error: &DispatchError) -> Response {
+    match error {
+        DispatchError::Argument(error) => {
+            problem::problem(StatusCode::BAD_REQUEST, &error.path, &error.reason)
+        }
+        DispatchError::Call(error) => failed(error),
+        DispatchError::EmptyBody => problem::text(StatusCode::BAD_REQUEST, "Request body is empty"),
+        DispatchError::Interface(reason) => {
+            let reason = format!("the service's IDL cannot be used: {reason}");
+            problem::problem(StatusCode::BAD_GATEWAY, "", &reason)
+        }
+        DispatchError::NoInstance => {
+            let reason = "no healthy instance of the service is connected";
+            problem::problem(StatusCode::SERVICE_UNAVAILABLE, "", reason)
+        }
+        DispatchError::Registry(error) => problem::registry(error),
+        DispatchError::Unknown => problem::text(StatusCode::NOT_FOUND, UNKNOWN),
+    }
+}
+
+/// The published table of call errors as HTTP statuses.
+fn failed(error: &CallError) -> Response {
+    let status = match error.kind() {
+        CallErrorKind::NoInstance => StatusCode::SERVICE_UNAVAILABLE,
+        CallErrorKind::Registry(ErrorKind::Overloaded) => StatusCode::TOO_MANY_REQUESTS,
+        CallErrorKind::Registry(ErrorKind::Timeout) => StatusCode::GATEWAY_TIMEOUT,
+        CallErrorKind::Registry(ErrorKind::Unavailable) => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::BAD_GATEWAY,
+    };
+    problem::problem(status, "", error.message())
+}

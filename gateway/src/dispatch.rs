@@ -1,0 +1,237 @@
+//! From a service, a path and JSON to an answer: picks an instance and calls it
+//! by the registered IDL.
+
+use std::collections::HashMap;
+use std::fmt::{self, Debug};
+use std::sync::Arc;
+use std::time::Duration;
+
+use moka::future::Cache;
+use portolan::call::{Call, CallError, CallErrorKind, Caller};
+use portolan::thrift::idl::{self, Descriptor, Function};
+use portolan::thrift::json::{self, Answer, ValueError};
+use portolan::{
+    Address, AddressPolicy, Client, Error, ErrorKind, Instance, Query, Revision, ServiceName,
+    ServiceRecord, ServiceView, Transport,
+};
+use serde_json::Value;
+
+/// Calls services of a registry. Follows every service it was asked for, until
+/// nobody has asked for ten minutes.
+pub(crate) struct Dispatcher {
+    client: Client,
+    caller: portolan::thrift::ThriftCaller,
+    views: Cache<ServiceName, ServiceView>,
+    unknown: Cache<ServiceName, ()>,
+    interfaces: Cache<(ServiceName, Revision), Arc<Interface>>,
+}
+
+/// What a declaration means for calls.
+#[derive(Debug)]
+struct Interface {
+    idl: Descriptor,
+    service: String,
+    routes: HashMap<String, String>,
+}
+
+/// What came of a call.
+#[derive(Debug)]
+pub(crate) enum Dispatched {
+    /// A declared exception.
+    Exception(String, Value),
+    /// A bare string, as the original gateway answers it.
+    Text(String),
+    /// Any other result.
+    Value(Value),
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(crate) enum DispatchError {
+    /// The JSON does not fit the method.
+    Argument(ValueError),
+    /// The instance could not be called, or answered with an error.
+    Call(CallError),
+    /// The method needs an argument.
+    EmptyBody,
+    /// The declaration has no IDL that can be used.
+    Interface(String),
+    /// Nobody to call.
+    NoInstance,
+    /// The registry cannot tell.
+    Registry(Error),
+    /// No such service, or no such method.
+    Unknown,
+}
+
+/// The time a call has, like the original's caller but with a bound people wait for.
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+const IDLE: Duration = Duration::from_secs(600);
+const UNKNOWN_FOR: Duration = Duration::from_secs(1);
+
+impl Dispatcher {
+    pub(crate) fn new(client: Client, policy: AddressPolicy) -> Self {
+        Self {
+            client,
+            caller: portolan::thrift::ThriftCaller::new(policy),
+            views: Cache::builder()
+                .max_capacity(100_000)
+                .time_to_idle(IDLE)
+                .build(),
+            unknown: Cache::builder()
+                .max_capacity(10_000)
+                .time_to_live(UNKNOWN_FOR)
+                .build(),
+            interfaces: Cache::builder()
+                .max_capacity(10_000)
+                .time_to_idle(IDLE)
+                .build(),
+        }
+    }
+
+    /// Calls the method behind `path` of `service`. An `argument` of `None` is
+    /// an empty body.
+    pub(crate) async fn call(
+        &self,
+        service: &ServiceName,
+        path: &str,
+        argument: Option<&Value>,
+    ) -> Result<Dispatched, DispatchError> {
+        let view = self.view(service).await?;
+        let followed = view.current();
+        let record = followed.service.as_ref().ok_or(DispatchError::Unknown)?;
+        let interface = self.interface(record).await?;
+        let function = interface.function(path).ok_or(DispatchError::Unknown)?;
+        let argument = match argument {
+            Some(argument) => argument,
+            None if function.takes_nothing() => &Value::Null,
+            None => return Err(DispatchError::EmptyBody),
+        };
+        let payload = json::write_arguments(&interface.idl, function, argument)
+            .map_err(DispatchError::Argument)?;
+        let instance = view.pick().ok_or(DispatchError::NoInstance)?;
+        let address = thrift_address(&instance, service)
+            .ok_or(DispatchError::NoInstance)?
+            .clone();
+        drop(instance); // A snapshot is not to be held while somebody works.
+        let mut call = Call::new(service.clone(), &function.name, payload.into());
+        call.timeout = CALL_TIMEOUT;
+        if function.oneway {
+            call.headers.push(("oneway".to_owned(), String::new()));
+        }
+        let reply = self
+            .caller
+            .call(&address, call)
+            .await
+            .map_err(DispatchError::Call)?;
+        if function.oneway {
+            return Ok(Dispatched::Value(Value::Null));
+        }
+        match json::read_result(&interface.idl, function, &reply.payload) {
+            Ok(Answer::Exception { name, value }) => Ok(Dispatched::Exception(name, value)),
+            Ok(Answer::Result(Value::String(text))) if function.returns_string() => {
+                Ok(Dispatched::Text(text))
+            }
+            Ok(Answer::Result(value)) => Ok(Dispatched::Value(value)),
+            Err(error) => {
+                let reason = format!("the answer does not fit the IDL: {error}");
+                Err(DispatchError::Call(CallError::new(
+                    CallErrorKind::Framework,
+                    reason,
+                )))
+            }
+        }
+    }
+
+    /// A view of the service. Many callers of a new one wait for one read; what
+    /// does not exist is not asked for again within a second.
+    async fn view(&self, service: &ServiceName) -> Result<ServiceView, DispatchError> {
+        if self.unknown.contains_key(service) {
+            return Err(DispatchError::Unknown);
+        }
+        let open = async {
+            self.client
+                .registry()
+                .resolve(&Query::service(service.clone()))
+                .await?;
+            let view = self.client.follow(service);
+            view.ready().await;
+            Ok::<_, Error>(view)
+        };
+        match self.views.try_get_with_by_ref(service, open).await {
+            Ok(view) => Ok(view),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                self.unknown.insert(service.clone(), ()).await;
+                Err(DispatchError::Unknown)
+            }
+            Err(error) => {
+                let copy = Error::new(error.kind(), error.to_string());
+                Err(DispatchError::Registry(copy))
+            }
+        }
+    }
+
+    /// The declaration as a call needs it, worked out once per revision.
+    async fn interface(&self, record: &ServiceRecord) -> Result<Arc<Interface>, DispatchError> {
+        let key = (record.spec.name.clone(), record.revision);
+        let build = async { Interface::new(record).map(Arc::new) };
+        let interface = self.interfaces.try_get_with(key, build).await;
+        interface.map_err(|reason| DispatchError::Interface(reason.to_string()))
+    }
+
+    /// Returns once what is picked from shows this revision of the service, so
+    /// that who just joined is called by the next call; at most a second.
+    pub(crate) async fn caught_up(&self, service: &ServiceName, revision: Revision) {
+        if let Some(view) = self.views.get(service).await {
+            let shown = view.reached(|followed| followed.revision >= Some(revision));
+            let _ = tokio::time::timeout(Duration::from_secs(1), shown).await;
+        }
+    }
+
+    /// Forgets that these services did not exist.
+    pub(crate) async fn declared(&self, services: impl IntoIterator<Item = &ServiceName>) {
+        for service in services {
+            self.unknown.invalidate(service).await;
+        }
+    }
+}
+
+impl Interface {
+    fn new(record: &ServiceRecord) -> Result<Self, String> {
+        let idl = idl::parse(&record.spec.idl).map_err(|error| error.to_string())?;
+        let service = record.spec.name.to_string();
+        let routes = record.spec.routes.iter();
+        Ok(Self {
+            idl,
+            service,
+            routes: routes
+                .map(|route| (route.path.clone(), route.method.clone()))
+                .collect(),
+        })
+    }
+
+    /// The function behind a path; where no routes are declared, the names of
+    /// the functions are their paths.
+    fn function(&self, path: &str) -> Option<&Arc<Function>> {
+        let method = match self.routes.is_empty() {
+            true => path,
+            false => self.routes.get(path)?,
+        };
+        self.idl.service(&self.service)?.function(method)
+    }
+}
+
+fn thrift_address<'a>(instance: &'a Instance, service: &ServiceName) -> Option<&'a Address> {
+    let addresses = &instance.offer(service)?.addresses;
+    addresses
+        .iter()
+        .find(|address| address.transport() == Transport::Thrift)
+}
+
+impl Debug for Dispatcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dispatcher")
+            .field("client", &self.client)
+            .finish_non_exhaustive()
+    }
+}

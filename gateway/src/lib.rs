@@ -1,0 +1,22 @@
+//! The gateway: the HTTP control plane of the first guide, calls from HTTP JSON
+//! to Thrift, an admin listener, and the `portolan` command line.
+//!
+//! The gateway decides nothing about services: the registry does. It translates.
+
+mod admin;
+pub mod cli;
+pub mod config;
+mod control;
+mod data;
+mod dispatch;
+mod gateway;
+mod grpc;
+mod http_client;
+mod json;
+mod listen;
+mod metrics;
+mod problem;
+mod shape;
+
+pub use crate::config::Config;
+pub use crate::gateway::{Gateway, StartError};

@@ -1,0 +1,5 @@
+//! The `portolan` binary.
+
+fn main() -> std::process::ExitCode {
+    portolan_gateway::cli::main()
+}
