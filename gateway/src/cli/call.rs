@@ -6,8 +6,8 @@ use portolan::{AddressPolicy, Client, ServiceName, SystemClock};
 use serde_json::json;
 use std::sync::Arc;
 
-use super::Failure;
 use super::source::{HTTP, Opened, Source};
+use super::{Failure, out};
 use crate::dispatch::{DispatchError, Dispatched, Dispatcher};
 use crate::http_client::escape;
 use crate::json;
@@ -40,7 +40,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
             if !status.is_success() {
                 return Err(Failure::answered(status, &body));
             }
-            println!("{body}");
+            out::line(body);
             Ok(())
         }
         Opened::Backend(registry) => {
@@ -52,8 +52,8 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
                 .call(&name, &args.method, argument.as_ref())
                 .await
             {
-                Ok(Dispatched::Text(text)) => println!("{text}"),
-                Ok(Dispatched::Value(value)) => println!("{value}"),
+                Ok(Dispatched::Text(text)) => out::line(text),
+                Ok(Dispatched::Value(value)) => out::line(value),
                 Ok(Dispatched::Exception(exception, value)) => {
                     let thrown = json!({"exception": exception, "value": value});
                     return Err(Failure::failed(thrown.to_string()));

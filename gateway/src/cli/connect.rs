@@ -12,9 +12,9 @@ use portolan::{
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::Failure;
 use super::run::until_told_to_stop;
 use super::source::{HTTP, Opened, Source};
+use super::{Failure, out};
 use crate::http_client::HttpClient;
 
 /// `portolan connect`
@@ -54,7 +54,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         Opened::Gateway(client) => {
             let key = args.source.api_key.clone();
             let key = key.ok_or_else(|| Failure::usage("a gateway wants an --api-key"))?;
-            let member = Member::join(client, key, &service, &address).await?;
+            let member = Member::join(*client, key, &service, &address).await?;
             member.stay(args.beat).await
         }
     }
@@ -65,7 +65,9 @@ async fn direct(client: &Client, spec: InstanceSpec) -> Result<(), Failure> {
     let told = async {
         loop {
             match membership.changed().await {
-                MembershipState::Connected(lease) => println!("connected {}", lease.id),
+                MembershipState::Connected(lease) => {
+                    out::line(format_args!("connected {}", lease.id))
+                }
                 MembershipState::Connecting { refusal } => {
                     eprintln!("connecting {}", refusal.unwrap_or_default());
                 }
@@ -121,7 +123,7 @@ impl Member {
 
     /// Beats until told to stop, then leaves.
     async fn stay(mut self, period: Duration) -> Result<(), Failure> {
-        println!("connected {}", self.id);
+        out::line(format_args!("connected {}", self.id));
         let beat = async {
             loop {
                 tokio::time::sleep(period).await;
@@ -144,7 +146,7 @@ impl Member {
             StatusCode::OK => Ok(()),
             StatusCode::INTERNAL_SERVER_ERROR => {
                 self.id = connect(&self.client, &self.join).await?;
-                println!("connected {}", self.id);
+                out::line(format_args!("connected {}", self.id));
                 Ok(())
             }
             status => Err(Failure::answered(status, &body)),

@@ -6,7 +6,7 @@ use clap::{Args as ClapArgs, Subcommand};
 use portolan::{KeyAccess, KeyHash, Owner, SystemClock};
 use serde_json::json;
 
-use super::{Failure, Output};
+use super::{Failure, Output, out};
 
 /// `portolan keys`
 #[derive(ClapArgs, Debug)]
@@ -46,11 +46,12 @@ pub(super) async fn run(args: Args, output: Output) -> Result<(), Failure> {
             let key = open(&backend).await?.issue(&owner).await?;
             let id = key.hash().id();
             match output {
-                Output::Json => {
-                    println!("{}", json!({"owner": owner, "id": id, "key": key.expose()}))
-                }
+                Output::Json => out::line(format_args!(
+                    "{}",
+                    json!({"owner": owner, "id": id, "key": key.expose()})
+                )),
                 Output::Table => {
-                    println!("{}", key.expose());
+                    out::line(key.expose());
                     eprintln!("key {id} of {owner}; it is not shown again");
                 }
             }

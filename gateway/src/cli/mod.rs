@@ -5,6 +5,7 @@ mod connect;
 mod demo;
 mod failure;
 mod keys;
+mod out;
 mod read;
 mod run;
 mod source;

@@ -7,7 +7,7 @@ use portolan::{Query, Scope, ServiceName, WatchFrom};
 use serde_json::Value;
 
 use super::source::{ADMIN, Opened, Source};
-use super::{Failure, Output, table};
+use super::{Failure, Output, out, table};
 use crate::http_client::{HttpClient, escape};
 use crate::shape;
 
@@ -42,7 +42,7 @@ pub(super) async fn services(args: ServicesArgs, output: Output) -> Result<(), F
         Opened::Gateway(client) => fetch(&client, "/api/v1/services").await?,
     };
     if output == Output::Json {
-        println!("{found}");
+        out::line(found);
         return Ok(());
     }
     let rows = rows(&found["services"], |service| {
@@ -79,7 +79,7 @@ pub(super) async fn resolve(args: ResolveArgs, output: Output) -> Result<(), Fai
         }
     };
     match output {
-        Output::Json => println!("{found}"),
+        Output::Json => out::line(found),
         Output::Table => print_instances(&found["instances"]),
     }
     Ok(())
@@ -154,35 +154,35 @@ fn print_instances(instances: &Value) {
 
 fn print_change(line: &Value, output: Output) {
     if output == Output::Json {
-        println!("{line}");
+        out::line(line);
         return;
     }
     let of = |key: &str| plain(&line[key]);
     match line["event"].as_str() {
         Some("reset") => {
-            println!("{}  reset", of("revision"));
+            out::line(format_args!("{}  reset", of("revision")));
             print_instances(&line["instances"]);
         }
         Some("upsert") => {
             let instance = &line["instance"];
             let addresses: Vec<_> = rows(&instance["addresses"], |a| vec![plain(a)]).concat();
             let (id, phase) = (plain(&instance["id"]), plain(&instance["phase"]));
-            println!(
+            out::line(format_args!(
                 "{}  upsert  {id}  {phase}  {}",
                 of("revision"),
                 addresses.join(" ")
-            );
+            ));
         }
         Some("progress") => {}
         Some(event) => {
             let facts = [of("id"), of("health"), of("cause")];
             let facts = facts.into_iter().filter(|fact| !fact.is_empty());
-            println!(
+            out::line(format_args!(
                 "{}  {event}  {}",
                 of("revision"),
                 facts.collect::<Vec<_>>().join("  ")
-            );
+            ));
         }
-        None => println!("{line}"),
+        None => out::line(line),
     }
 }

@@ -2,7 +2,7 @@
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::Failure;
+use super::{Failure, out};
 use crate::config::{Config, Flags};
 use crate::gateway::{Gateway, StartError};
 
@@ -13,10 +13,10 @@ pub(super) async fn run(flags: Flags) -> Result<(), Failure> {
         "opening the registry"
     );
     let gateway = Gateway::start(&config).await?;
-    println!(
+    out::line(format_args!(
         "portolan gateway ready http={} grpc={} admin={}",
         gateway.http, gateway.grpc, gateway.admin
-    );
+    ));
     until_told_to_stop().await;
     tracing::info!("draining");
     gateway.stop().await;

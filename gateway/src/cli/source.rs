@@ -32,7 +32,7 @@ pub(crate) struct Source {
 /// What is behind a [`Source`].
 pub(crate) enum Opened {
     Backend(Arc<dyn Registry>),
-    Gateway(HttpClient),
+    Gateway(Box<HttpClient>),
 }
 
 impl Source {
@@ -46,7 +46,7 @@ impl Source {
                 let client = client.map_err(|_| {
                     Failure::usage(format!("--gateway {url}: must be an http:// URL"))
                 })?;
-                Ok(Opened::Gateway(client))
+                Ok(Opened::Gateway(Box::new(client)))
             }
         }
     }

@@ -1,5 +1,7 @@
 //! Rows as aligned columns.
 
+use super::out;
+
 /// Prints rows under a head, each column as wide as it needs.
 pub(crate) fn print(head: &[&str], rows: &[Vec<String>]) {
     let width = |column: usize| {
@@ -12,7 +14,7 @@ pub(crate) fn print(head: &[&str], rows: &[Vec<String>]) {
             .zip(&widths)
             .map(|(cell, width)| format!("{cell:<width$}"));
         let line = padded.collect::<Vec<_>>().join("  ");
-        println!("{}", line.trim_end());
+        out::line(line.trim_end());
     };
     line(&mut head.iter().copied());
     for row in rows {

@@ -14,9 +14,9 @@ use portolan::call::Host;
 use serde_json::{Value, json};
 
 use self::services::DemoService;
-use super::Failure;
 use super::connect::Member;
 use super::run::until_told_to_stop;
+use super::{Failure, out};
 use crate::config::{Config, Flags};
 use crate::gateway::Gateway;
 use crate::http_client::HttpClient;
@@ -40,16 +40,18 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
             "{error} (choose others with --http, --grpc and --admin)"
         ))
     })?;
-    println!(
+    out::line(format_args!(
         "A gateway is up: calls on http://{}, admin on http://{}",
         gateway.http, gateway.admin
-    );
+    ));
     let client = HttpClient::new(&format!("http://{}", gateway.http))?;
     let mut joined = Vec::new();
     for service in [services::users(), services::greeter()] {
         joined.push(join(&client, service).await?);
     }
-    println!("\nA few calls, HTTP JSON in, Thrift to the service, JSON out:");
+    out::line(format_args!(
+        "\nA few calls, HTTP JSON in, Thrift to the service, JSON out:"
+    ));
     show(&client, "UserService/getUser", &json!({"id": 1})).await?;
     show(
         &client,
@@ -105,10 +107,10 @@ async fn join(client: &HttpClient, service: DemoService) -> Result<Joined, Failu
     let address = host.addresses().into_iter().next();
     let address = address.ok_or_else(|| Failure::failed("a service has no address"))?;
     let member = Member::join(client.clone(), key, &name, &address).await?;
-    println!(
+    out::line(format_args!(
         "{name} is hosted at {address} and joined as {}",
         member.id()
-    );
+    ));
     let beats = tokio::spawn(beat(member));
     Ok(Joined { _host: host, beats })
 }
@@ -126,18 +128,21 @@ async fn show(client: &HttpClient, path: &str, body: &Value) -> Result<(), Failu
     let (status, answer) = client
         .send(Method::POST, &format!("/{path}"), Some(body))
         .await?;
-    println!("  POST /{path} {body}\n    {} {answer}", status.as_u16());
+    out::line(format_args!(
+        "  POST /{path} {body}\n    {} {answer}",
+        status.as_u16()
+    ));
     Ok(())
 }
 
 fn suggest(gateway: &Gateway) {
     let (http, admin) = (gateway.http, gateway.admin);
-    println!(
+    out::line(format_args!(
         "\nIt stays up until Ctrl-C. Try:
   curl -s 'http://{http}/UserService/getUser?id=2'
   curl -s http://{http}/Greeter/hello -d '{{\"name\":\"you\",\"language\":\"pt\"}}'
   curl -s http://{admin}/api/v1/services
   portolan services --gateway http://{admin}
   portolan watch UserService --gateway http://{admin} --output json"
-    );
+    ));
 }
