@@ -34,11 +34,7 @@ impl Client {
     /// Outside a tokio runtime: it beats from a task of its own.
     pub fn new(registry: Arc<dyn Registry>, clock: Arc<dyn Clock>) -> Self {
         let driver = Driver::start(Arc::clone(&registry), Arc::clone(&clock));
-        Self {
-            registry,
-            clock,
-            driver,
-        }
+        Self { registry, clock, driver }
     }
 
     /// Joins with an instance and keeps it joined: beats, reconnects for ever.

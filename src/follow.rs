@@ -64,20 +64,9 @@ impl ServiceView {
         clock: Arc<dyn Clock>,
         service: &ServiceName,
     ) -> Self {
-        let shared = Arc::new(Shared {
-            current: ArcSwap::default(),
-            news: watch::Sender::new(0),
-        });
-        let task = follow(
-            registry,
-            clock,
-            Scope::service(service.clone()),
-            Arc::clone(&shared),
-        );
-        Self {
-            shared,
-            _follower: Arc::new(Follower(tokio::spawn(task))),
-        }
+        let shared = Arc::new(Shared { current: ArcSwap::default(), news: watch::Sender::new(0) });
+        let task = follow(registry, clock, Scope::service(service.clone()), Arc::clone(&shared));
+        Self { shared, _follower: Arc::new(Follower(tokio::spawn(task))) }
     }
 
     /// One instance, by weight, of those that are online and ready; of those
@@ -144,9 +133,7 @@ async fn follow(
                 shared.publish(&replica);
             }
         }
-        clock
-            .sleep_until(clock.now() + Duration::from_secs(1))
-            .await;
+        clock.sleep_until(clock.now() + Duration::from_secs(1)).await;
     }
 }
 
@@ -180,11 +167,7 @@ fn routable(instances: &[Instance]) -> Vec<Instance> {
         instances.iter().filter(fits).cloned().collect::<Vec<_>>()
     };
     let ready = of(Phase::Ready);
-    if ready.is_empty() {
-        of(Phase::Draining)
-    } else {
-        ready
-    }
+    if ready.is_empty() { of(Phase::Draining) } else { ready }
 }
 
 /// Weights of the offers; all equal where all are zero.
@@ -212,11 +195,7 @@ fn alias_table(instances: Vec<Instance>) -> Vec<Chance> {
     let mut table: Vec<_> = instances
         .into_iter()
         .enumerate()
-        .map(|(row, instance)| Chance {
-            instance,
-            own: WHOLE,
-            other: row as u32,
-        })
+        .map(|(row, instance)| Chance { instance, own: WHOLE, other: row as u32 })
         .collect();
     while let (Some(row), Some(donor)) = (small.pop(), large.last().copied()) {
         table[row].own = shares[row];
@@ -268,10 +247,7 @@ mod tests {
         let address = Address::parse("tcp://h:1").unwrap();
         let offer = Offer::new(ServiceName::parse("s").unwrap(), address).with_weight(weight);
         let spec = InstanceSpec::new(InstanceId::parse(name).unwrap(), [offer]);
-        let revision = Revision {
-            era: Era(1),
-            number: 1,
-        };
+        let revision = Revision { era: Era(1), number: 1 };
         Instance {
             presence: Arc::new(Presence::new(&spec, Epoch(1), revision)),
             health: Health::Online,

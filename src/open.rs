@@ -87,23 +87,13 @@ impl<'a> Url<'a> {
         };
         let (rest, parameters) = rest.split_once('?').unwrap_or((rest, ""));
         let pair = |part: &'a str| part.split_once('=').unwrap_or((part, ""));
-        let parameters = parameters
-            .split('&')
-            .filter(|part| !part.is_empty())
-            .map(pair);
-        Ok(Self {
-            scheme,
-            rest,
-            parameters: parameters.collect(),
-        })
+        let parameters = parameters.split('&').filter(|part| !part.is_empty()).map(pair);
+        Ok(Self { scheme, rest, parameters: parameters.collect() })
     }
 
     fn namespace(&self) -> Result<Namespace> {
         let named = self.parameters.iter().find(|(key, _)| *key == "namespace");
-        named.map_or_else(
-            || Ok(Namespace::default()),
-            |(_, name)| Namespace::parse(name),
-        )
+        named.map_or_else(|| Ok(Namespace::default()), |(_, name)| Namespace::parse(name))
     }
 
     /// Refuses parameters that would be ignored.
@@ -131,10 +121,7 @@ mod tests {
     async fn an_unknown_scheme_names_the_known_ones() {
         let error = open("zookeeper://h").await.err().map(|e| e.to_string());
         let error = error.unwrap_or_default();
-        assert!(
-            error.contains("memory") && error.contains("zookeeper"),
-            "{error}"
-        );
+        assert!(error.contains("memory") && error.contains("zookeeper"), "{error}");
         assert!(open("memory:?namspace=x").await.is_err());
         assert!(open("memory:?namespace=shop").await.is_ok());
         assert!(open("memory").await.is_err());

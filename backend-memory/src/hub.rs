@@ -38,12 +38,7 @@ impl Hub {
             let watchers = waiting.by_service.entry(name.clone()).or_default();
             watchers.insert(id, Arc::clone(&news));
         }
-        Ticket {
-            hub: Arc::clone(self),
-            id,
-            services,
-            news,
-        }
+        Ticket { hub: Arc::clone(self), id, services, news }
     }
 
     /// Wakes whoever waits for one of these services, or for everything.
@@ -59,10 +54,7 @@ impl Hub {
             }
         }
         // Also for changes of instances without offers, which have no service.
-        waiting
-            .everything
-            .values()
-            .for_each(|news| news.notify_one());
+        waiting.everything.values().for_each(|news| news.notify_one());
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {

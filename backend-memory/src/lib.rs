@@ -42,10 +42,7 @@ pub struct MemoryOptions {
 impl MemoryOptions {
     /// A history of 16,384 events under the given era.
     pub const fn new(era: Era) -> Self {
-        Self {
-            history: 16_384,
-            era,
-        }
+        Self { history: 16_384, era }
     }
 
     /// Sets the length of the history in events.
@@ -59,11 +56,7 @@ impl MemoryOptions {
 impl MemoryStore {
     /// An empty store that judges leases by `clock`.
     pub fn new(clock: Arc<dyn Clock>, options: MemoryOptions) -> Self {
-        Self {
-            clock,
-            spaces: Arc::default(),
-            options,
-        }
+        Self { clock, spaces: Arc::default(), options }
     }
 
     /// A handle on one namespace.
@@ -82,8 +75,6 @@ impl MemoryStore {
 
 impl Debug for MemoryStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MemoryStore")
-            .field("options", &self.options)
-            .finish_non_exhaustive()
+        f.debug_struct("MemoryStore").field("options", &self.options).finish_non_exhaustive()
     }
 }

@@ -7,9 +7,9 @@ use async_trait::async_trait;
 use futures_util::stream;
 use registry_api::kernel::{Command, Cursor, Outcome};
 use registry_api::{
-    Beat, BeatOutcome, Capabilities, Capability, Error, ErrorKind, Info, InstanceRef, InstanceSpec,
-    Lease, Limits, Owner, Presence, Query, Registration, Registry, Result, Scope, ServiceName,
-    ServiceRecord, View, WatchFrom, WatchItem, WatchStream,
+    Beat, BeatOutcome, Capabilities, Capability, Info, InstanceRef, InstanceSpec, Lease, Limits,
+    Owner, Query, Registration, Registry, Result, Scope, ServiceName, ServiceRecord, View,
+    WatchFrom, WatchItem, WatchStream,
 };
 
 use crate::hub::Ticket;
@@ -28,9 +28,7 @@ const DETECTION_SLACK: Duration = Duration::from_millis(30).saturating_add(MIN_I
 
 impl MemoryRegistry {
     pub(crate) fn new(space: Arc<Space>, history: usize) -> Self {
-        let capabilities = Capabilities::none()
-            .with(Capability::Push)
-            .with(Capability::Resume);
+        let capabilities = Capabilities::none().with(Capability::Push).with(Capability::Resume);
         let limits = Limits::new().with_detection_slack(DETECTION_SLACK);
         let limits = limits.with_watch_backlog(history);
         let info = Info::new("memory", capabilities, limits);
@@ -49,17 +47,12 @@ impl Registry for MemoryRegistry {
     }
 
     async fn register(&self, registration: Registration) -> Result<Vec<Arc<ServiceRecord>>> {
-        match self.write(Command::Register(registration)) {
-            Outcome::Registered(records) => records,
-            Outcome::Connected(_) | Outcome::Done(_) => Err(mismatch()),
-        }
+        self.write(Command::Register(registration)).records()
     }
 
     async fn deregister(&self, owner: &Owner, services: &[ServiceName]) -> Result<()> {
-        match self.write(Command::Deregister(owner.clone(), services.to_vec())) {
-            Outcome::Done(done) => done,
-            Outcome::Connected(_) | Outcome::Registered(_) => Err(mismatch()),
-        }
+        let command = Command::Deregister(owner.clone(), services.to_vec());
+        self.write(command).done()
     }
 
     async fn connect(&self, instances: &[InstanceSpec]) -> Result<Vec<Result<Lease>>> {
@@ -76,25 +69,14 @@ impl Registry for MemoryRegistry {
             },
             || {},
         );
-        match outcome {
-            Outcome::Connected(answers) => {
-                let lease = |p: Arc<Presence>| lease_of(&p);
-                Ok(answers
-                    .into_iter()
-                    .map(|answer| answer.map(lease))
-                    .collect())
-            }
-            Outcome::Done(_) | Outcome::Registered(_) => Err(mismatch()),
-        }
+        outcome.leases()
     }
 
     async fn heartbeat(&self, beats: &[Beat]) -> Result<Vec<BeatOutcome>> {
         // One clock read for the whole batch: it costs a quarter of a beat.
         let now = self.space.clock.now();
         let leases = &self.space.leases;
-        let beaten = beats
-            .iter()
-            .map(|beat| leases.beat(&beat.id, beat.epoch, now));
+        let beaten = beats.iter().map(|beat| leases.beat(&beat.id, beat.epoch, now));
         let outcomes: Vec<_> = beaten.collect();
         if outcomes.contains(&BeatOutcome::Revived) {
             self.space.revived();
@@ -108,16 +90,9 @@ impl Registry for MemoryRegistry {
             instances.iter().map(|reference| &reference.id),
             Command::Disconnect(instances.to_vec()),
             |_, _| {},
-            || {
-                instances
-                    .iter()
-                    .for_each(|i| leases.release(&i.id, i.epoch))
-            },
+            || instances.iter().for_each(|i| leases.release(&i.id, i.epoch)),
         );
-        match outcome {
-            Outcome::Done(done) => done,
-            Outcome::Connected(_) | Outcome::Registered(_) => Err(mismatch()),
-        }
+        outcome.done()
     }
 
     async fn resolve(&self, query: &Query) -> Result<View> {
@@ -167,19 +142,4 @@ impl Watcher {
             }
         }
     }
-}
-
-fn lease_of(presence: &Presence) -> Lease {
-    Lease {
-        id: presence.id.clone(),
-        epoch: presence.epoch,
-        terms: presence.terms,
-        token: None,
-        revision: presence.revision,
-    }
-}
-
-/// The kernel answers each command with its own kind of outcome.
-fn mismatch() -> Error {
-    Error::new(ErrorKind::Corrupt, "the kernel answered another question")
 }

@@ -32,10 +32,7 @@ const TURNS: usize = 64;
 impl ManualClock {
     /// A clock that stands at its start.
     pub fn new() -> Self {
-        Self {
-            now: watch::Sender::new(Timestamp::ZERO),
-            shared: Arc::default(),
-        }
+        Self { now: watch::Sender::new(Timestamp::ZERO), shared: Arc::default() }
     }
 
     /// Moves the time on, deadline by deadline, letting everybody react.

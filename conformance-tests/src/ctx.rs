@@ -148,8 +148,6 @@ impl Ctx {
 
 impl std::fmt::Debug for Ctx {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Ctx")
-            .field("registry", &self.registry)
-            .finish_non_exhaustive()
+        f.debug_struct("Ctx").field("registry", &self.registry).finish_non_exhaustive()
     }
 }

@@ -49,8 +49,5 @@ pub fn check(holds: bool, what: impl Display) -> Result<(), Failure> {
 
 /// Fails unless both are equal.
 pub fn check_eq<T: PartialEq + Debug>(seen: &T, expected: &T, what: &str) -> Result<(), Failure> {
-    check(
-        seen == expected,
-        format_args!("{what}: expected {expected:?}, saw {seen:?}"),
-    )
+    check(seen == expected, format_args!("{what}: expected {expected:?}, saw {seen:?}"))
 }

@@ -43,26 +43,17 @@ pub fn offering(
     offers: impl IntoIterator<Item = Offer>,
     terms: LeaseTerms,
 ) -> InstanceSpec {
-    InstanceSpec::new(id(text), offers)
-        .with_epoch(Epoch(1))
-        .with_terms(terms)
+    InstanceSpec::new(id(text), offers).with_epoch(Epoch(1)).with_terms(terms)
 }
 
 /// A beat without a token, as HTTP callers send it.
 pub fn beat(text: &str, epoch: u64) -> Beat {
-    Beat {
-        id: id(text),
-        epoch: Epoch(epoch),
-        token: None,
-    }
+    Beat { id: id(text), epoch: Epoch(epoch), token: None }
 }
 
 /// A reference to one life.
 pub fn life(text: &str, epoch: u64) -> InstanceRef {
-    InstanceRef {
-        id: id(text),
-        epoch: Epoch(epoch),
-    }
+    InstanceRef { id: id(text), epoch: Epoch(epoch) }
 }
 
 /// A registration of services without any detail.
@@ -86,9 +77,7 @@ pub fn granted(
     answers: registry_api::Result<Vec<registry_api::Result<Lease>>>,
 ) -> Result<Lease, Failure> {
     let mut answers = answers?.into_iter();
-    let first = answers
-        .next()
-        .ok_or_else(|| Failure::new("a batch of one had no answer"))?;
+    let first = answers.next().ok_or_else(|| Failure::new("a batch of one had no answer"))?;
     Ok(first?)
 }
 

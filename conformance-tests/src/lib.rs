@@ -19,6 +19,7 @@ pub mod mutants;
 mod report;
 mod run;
 mod target;
+mod virtual_target;
 
 pub use crate::case::{Case, Outcome};
 pub use crate::clock::ManualClock;
@@ -28,3 +29,4 @@ pub use crate::link::{Link, Linked};
 pub use crate::report::{Gaps, Record, Report};
 pub use crate::run::{main, run_case};
 pub use crate::target::{Absent, KeyRing, Pace, Target, World};
+pub use crate::virtual_target::{OpenStore, Store, VirtualTarget};

@@ -173,9 +173,7 @@ impl Following {
             let Some(Open(stream, _)) = &mut self.stream else {
                 // Neither fails while we hold a sender.
                 let _ = self.up.wait_for(|up| *up).await;
-                self.clock
-                    .sleep_until(self.clock.now() + self.follow.failed())
-                    .await;
+                self.clock.sleep_until(self.clock.now() + self.follow.failed()).await;
                 match self.open().await {
                     Err(error) if !error.is_retryable() => return Err(error),
                     Err(_) | Ok(()) => continue,

@@ -55,15 +55,8 @@ impl Report {
         let mut lines = String::new();
         for (target, results) in counts {
             let total: usize = results.values().sum();
-            let parts: Vec<_> = results
-                .iter()
-                .map(|(result, n)| format!("{n} {result}"))
-                .collect();
-            let _ = writeln!(
-                lines,
-                "conformance {target}: {total} cases: {}",
-                parts.join(", ")
-            );
+            let parts: Vec<_> = results.iter().map(|(result, n)| format!("{n} {result}")).collect();
+            let _ = writeln!(lines, "conformance {target}: {total} cases: {}", parts.join(", "));
         }
         lines
     }
@@ -84,10 +77,8 @@ impl Report {
         let _ = writeln!(text, "\n| clause | case | {} |", head.join(" | "));
         let _ = writeln!(text, "|---|---|{}", "---|".repeat(targets.len()));
         for ((clause, case), row) in rows {
-            let cells: Vec<_> = targets
-                .iter()
-                .map(|t| row.get(t).map_or("", |r| r.result))
-                .collect();
+            let cells: Vec<_> =
+                targets.iter().map(|t| row.get(t).map_or("", |r| r.result)).collect();
             let _ = writeln!(text, "| {clause} | `{case}` | {} |", cells.join(" | "));
         }
         text
@@ -137,9 +128,7 @@ impl Gaps {
             targets.contains(&gap.target.as_str()) && cases.iter().any(|c| c.path() == gap.case)
         };
         let stale = self.gap.iter().filter(|gap| !known(gap));
-        stale
-            .map(|gap| format!("{} {}", gap.target, gap.case))
-            .collect()
+        stale.map(|gap| format!("{} {}", gap.target, gap.case)).collect()
     }
 
     /// An outcome in the light of what is known: a gap that passes is a failure.

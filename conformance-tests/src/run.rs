@@ -20,25 +20,18 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 /// Runs one case in a world of its own.
 pub fn run_case(target: &dyn Target, case: &Case) -> Outcome {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => return Outcome::Absent(format!("no runtime: {error}")),
     };
-    let claimed = case
-        .needs
-        .is_none_or(|needs| target.info().capabilities.has(needs));
+    let claimed = case.needs.is_none_or(|needs| target.info().capabilities.has(needs));
     let gates_a_call = case.needs.is_some_and(|needs| needs.gates_a_call());
     if !claimed && !gates_a_call {
         return Outcome::NotClaimed;
     }
     let run = async {
-        let world = target
-            .open()
-            .await
-            .map_err(|Absent(reason)| Failure::Absent(reason))?;
+        let world = target.open().await.map_err(|Absent(reason)| Failure::Absent(reason))?;
         let cx = Ctx::open(world).await?;
         match claimed {
             true => (case.run)(&cx).await,
@@ -72,10 +65,7 @@ pub fn main(targets: &[Arc<dyn Target>], gaps: &str) -> ExitCode {
     let names: Vec<_> = targets.iter().map(|target| target.name()).collect();
     let stale = gaps.stale(&names, &cases);
     if !stale.is_empty() {
-        eprintln!(
-            "the gaps file names what does not exist: {}",
-            stale.join(", ")
-        );
+        eprintln!("the gaps file names what does not exist: {}", stale.join(", "));
         return ExitCode::FAILURE;
     }
     let report = Arc::new(Mutex::new(Report::default()));
@@ -110,11 +100,7 @@ fn trial(
         let outcome = gaps.judge(target.name(), &case, run_case(&*target, &case));
         let outcome = required(target.name(), outcome);
         let record = Record::new(target.name(), &case, &outcome);
-        report
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .records
-            .push(record);
+        report.lock().unwrap_or_else(PoisonError::into_inner).records.push(record);
         complete(&outcome)
     };
     Trial::ignorable_test(name, run).with_kind(case.clause)
@@ -125,10 +111,9 @@ fn complete(outcome: &Outcome) -> Result<Completion, Failed> {
     match outcome {
         Outcome::Pass => Ok(Completion::Completed),
         Outcome::Fail(reason) => Err(reason.clone().into()),
-        Outcome::Absent(_) | Outcome::KnownGap(_) => Ok(Completion::ignored_with(format!(
-            "{}: {reason}",
-            outcome.as_str()
-        ))),
+        Outcome::Absent(_) | Outcome::KnownGap(_) => {
+            Ok(Completion::ignored_with(format!("{}: {reason}", outcome.as_str())))
+        }
         Outcome::NotClaimed | Outcome::Refused => Ok(Completion::ignored_with(outcome.as_str())),
     }
 }
@@ -136,26 +121,18 @@ fn complete(outcome: &Outcome) -> Result<Completion, Failed> {
 /// Absence is a failure where the environment was promised to be complete.
 fn required(target: &str, outcome: Outcome) -> Outcome {
     let required = env::var("PORTOLAN_REQUIRE").unwrap_or_default();
-    let named = required
-        .split(',')
-        .any(|name| name == "all" || name == target);
+    let named = required.split(',').any(|name| name == "all" || name == target);
     match outcome {
-        Outcome::Absent(reason) if named => Outcome::Fail(format!(
-            "absent, and PORTOLAN_REQUIRE asks for it: {reason}"
-        )),
+        Outcome::Absent(reason) if named => {
+            Outcome::Fail(format!("absent, and PORTOLAN_REQUIRE asks for it: {reason}"))
+        }
         outcome => outcome,
     }
 }
 
 /// The flags for the harness and the name filters, of which it takes only one.
 fn arguments() -> (Arguments, Vec<String>) {
-    const WITH_VALUE: [&str; 5] = [
-        "--color",
-        "--format",
-        "--logfile",
-        "--skip",
-        "--test-threads",
-    ];
+    const WITH_VALUE: [&str; 5] = ["--color", "--format", "--logfile", "--skip", "--test-threads"];
     let (mut flags, mut filters) = (Vec::new(), Vec::new());
     let mut given = env::args();
     flags.extend(given.next());

@@ -16,10 +16,7 @@ const FLOOR: usize = 24;
 
 fn main() -> ExitCode {
     let planted = mutants::all();
-    assert!(
-        planted.len() >= FLOOR,
-        "there are fewer than {FLOOR} mutants"
-    );
+    assert!(planted.len() >= FLOOR, "there are fewer than {FLOOR} mutants");
     let caught = Arc::new(Mutex::new(Vec::new()));
     let trials = planted.iter().map(|mutant| {
         let (mutant, caught) = (*mutant, Arc::clone(&caught));
@@ -30,18 +27,14 @@ fn main() -> ExitCode {
     let conclusion = libtest_mimic::run(&Arguments::from_args(), trials.collect());
     let caught = caught.lock().unwrap_or_else(PoisonError::into_inner);
     if !caught.is_empty() {
-        println!(
-            "mutants: {} of {} caught, each by its clause",
-            caught.len(),
-            planted.len()
-        );
+        println!("mutants: {} of {} caught, each by its clause", caught.len(), planted.len());
         println!("clauses no mutant proves: {}", unproved(&planted));
     }
     conclusion.exit_code()
 }
 
 fn hunt(mutant: Mutant, caught: &Mutex<Vec<&'static str>>) -> Result<(), String> {
-    let target = memory::mutant(mutant);
+    let target = memory::target().with_mutant(mutant);
     let mut by = BTreeSet::new();
     for case in cases::all() {
         if let Outcome::Fail(_) = run_case(&target, &case) {
@@ -51,10 +44,7 @@ fn hunt(mutant: Mutant, caught: &Mutex<Vec<&'static str>>) -> Result<(), String>
     if !by.contains(mutant.clause) {
         return Err(format!("not caught by {}, only by {by:?}", mutant.clause));
     }
-    caught
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .push(mutant.name);
+    caught.lock().unwrap_or_else(PoisonError::into_inner).push(mutant.name);
     Ok(())
 }
 
@@ -63,8 +53,5 @@ fn unproved(planted: &[Mutant]) -> String {
     let proved: BTreeSet<_> = planted.iter().map(|mutant| mutant.clause).collect();
     let cases = cases::all();
     let all: BTreeSet<_> = cases.iter().map(|case| case.clause).collect();
-    all.difference(&proved)
-        .copied()
-        .collect::<Vec<_>>()
-        .join(" ")
+    all.difference(&proved).copied().collect::<Vec<_>>().join(" ")
 }

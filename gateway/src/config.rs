@@ -34,12 +34,7 @@ pub struct Config {
 #[derive(Args, Clone, Debug, Default)]
 pub struct Flags {
     /// Registry backend [default: memory:]
-    #[arg(
-        long,
-        value_name = "URL",
-        env = "PORTOLAN_BACKEND",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "URL", env = "PORTOLAN_BACKEND", hide_env_values = true)]
     pub backend: Option<String>,
     /// Listen here for the HTTP control and data plane [default: 127.0.0.1:4200]
     #[arg(long, value_name = "ADDR", env = "PORTOLAN_HTTP")]
@@ -51,20 +46,10 @@ pub struct Flags {
     #[arg(long, value_name = "ADDR", env = "PORTOLAN_ADMIN")]
     pub admin: Option<SocketAddr>,
     /// RabbitMQ for H2 services (not available in this version)
-    #[arg(
-        long,
-        value_name = "URL",
-        env = "PORTOLAN_AMQP",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "URL", env = "PORTOLAN_AMQP", hide_env_values = true)]
     pub amqp: Option<String>,
     /// Let instances have addresses in this block; may be repeated
-    #[arg(
-        long,
-        value_name = "CIDR",
-        env = "PORTOLAN_ALLOW_ADDRESSES",
-        value_delimiter = ','
-    )]
+    #[arg(long, value_name = "CIDR", env = "PORTOLAN_ALLOW_ADDRESSES", value_delimiter = ',')]
     pub allow_addresses: Option<Vec<String>>,
     /// Silence after which an instance is offline [default: 45s]
     #[arg(long, value_name = "DURATION", env = "PORTOLAN_TTL", value_parser = humantime::parse_duration)]
@@ -74,12 +59,7 @@ pub struct Flags {
     pub ttd: Option<Duration>,
     /// The API key that may do everything; prefer the environment, where others
     /// cannot read it from the process list
-    #[arg(
-        long,
-        value_name = "KEY",
-        env = "PORTOLAN_MASTER_API_KEY",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "KEY", env = "PORTOLAN_MASTER_API_KEY", hide_env_values = true)]
     pub master_api_key: Option<String>,
     /// Listen on other than loopback without authentication
     #[arg(long, env = "PORTOLAN_ALLOW_UNAUTHENTICATED", num_args = 0..=1, default_missing_value = "true")]
@@ -124,17 +104,11 @@ impl Config {
         let ttd = flags.ttd.or(file.ttd).unwrap_or(seconds(90).max(ttl));
         let key = flags.master_api_key.or(file.master_api_key);
         let config = Self {
-            backend: flags
-                .backend
-                .or(file.backend)
-                .unwrap_or_else(|| "memory:".to_owned()),
+            backend: flags.backend.or(file.backend).unwrap_or_else(|| "memory:".to_owned()),
             http: flags.http.or(file.http).unwrap_or(loopback(4200)),
             grpc: flags.grpc.or(file.grpc).unwrap_or(loopback(50051)),
             admin: flags.admin.or(file.admin).unwrap_or(loopback(4201)),
-            allow_addresses: flags
-                .allow_addresses
-                .or(file.allow_addresses)
-                .unwrap_or_default(),
+            allow_addresses: flags.allow_addresses.or(file.allow_addresses).unwrap_or_default(),
             terms: LeaseTerms::new(ttl, ttd).map_err(|error| error.to_string())?,
             master_api_key: key.map(checked_key).transpose()?,
             allow_unauthenticated: flags
@@ -151,9 +125,7 @@ impl Config {
     pub fn address_policy(&self) -> portolan::Result<AddressPolicy> {
         let policy = AddressPolicy::new().allow_loopback(self.http.ip().is_loopback());
         let blocks = self.allow_addresses.iter();
-        blocks
-            .into_iter()
-            .try_fold(policy, |policy, cidr| policy.allow(cidr))
+        blocks.into_iter().try_fold(policy, |policy, cidr| policy.allow(cidr))
     }
 
     /// Refuses to be open to others by accident.
@@ -184,9 +156,7 @@ fn read(path: &Path) -> Result<File, String> {
         std::fs::read_to_string(path).map_err(|error| format!("config: {shown}: {error}"))?;
     toml::from_str(&text).map_err(|error| {
         // The full message quotes the line, and the line may hold a key.
-        let line = error
-            .span()
-            .map_or(0, |span| text[..span.start].matches('\n').count() + 1);
+        let line = error.span().map_or(0, |span| text[..span.start].matches('\n').count() + 1);
         format!("config: {shown}: line {line}: {}", error.message())
     })
 }
@@ -223,11 +193,8 @@ mod tests {
         assert_eq!(config.http, loopback(2));
         assert_eq!(config.terms.ttl(), Duration::from_secs(10));
         assert_eq!(config.terms.ttd(), Duration::from_secs(90));
-        std::fs::write(
-            file.path(),
-            "tll = \"10s\"\nmaster_api_key = \"secret-secret-secret\"",
-        )
-        .unwrap();
+        std::fs::write(file.path(), "tll = \"10s\"\nmaster_api_key = \"secret-secret-secret\"")
+            .unwrap();
         let error = settle(flags).unwrap_err();
         assert!(error.contains("tll") && error.contains("line 1"), "{error}");
         assert!(!error.contains("secret"), "{error}");
@@ -236,20 +203,11 @@ mod tests {
     #[test]
     fn others_are_not_let_in_by_accident() {
         let open: SocketAddr = "0.0.0.0:4200".parse().unwrap();
-        let http = Flags {
-            http: Some(open),
-            ..Flags::default()
-        };
+        let http = Flags { http: Some(open), ..Flags::default() };
         assert!(settle(http.clone()).unwrap_err().contains("http"));
-        let with_key = Flags {
-            master_api_key: Some("0123456789abcdef".into()),
-            ..http.clone()
-        };
+        let with_key = Flags { master_api_key: Some("0123456789abcdef".into()), ..http.clone() };
         assert!(settle(with_key).is_ok());
-        let explicit = Flags {
-            allow_unauthenticated: Some(true),
-            ..http
-        };
+        let explicit = Flags { allow_unauthenticated: Some(true), ..http };
         assert!(settle(explicit).is_ok());
         let admin = Flags {
             admin: Some(open),
@@ -261,20 +219,11 @@ mod tests {
 
     #[test]
     fn what_cannot_be_is_said() {
-        let short = Flags {
-            master_api_key: Some("short".into()),
-            ..Flags::default()
-        };
+        let short = Flags { master_api_key: Some("short".into()), ..Flags::default() };
         assert!(settle(short).unwrap_err().contains("master-api-key"));
-        let amqp = Flags {
-            amqp: Some("amqp://h".into()),
-            ..Flags::default()
-        };
+        let amqp = Flags { amqp: Some("amqp://h".into()), ..Flags::default() };
         assert!(settle(amqp).unwrap_err().contains("amqp"));
-        let cidr = Flags {
-            allow_addresses: Some(vec!["10.0.0.0/99".into()]),
-            ..Flags::default()
-        };
+        let cidr = Flags { allow_addresses: Some(vec!["10.0.0.0/99".into()]), ..Flags::default() };
         assert!(settle(cidr).unwrap_err().contains("allow-addresses"));
     }
 }

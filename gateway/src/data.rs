@@ -36,10 +36,7 @@ pub(crate) async fn call(
         Ok(argument) => argument,
         Err(reason) => return problem::problem(StatusCode::BAD_REQUEST, "", &reason),
     };
-    let answer = plane
-        .dispatcher
-        .call(&service, &path, argument.as_ref())
-        .await;
+    let answer = plane.dispatcher.call(&service, &path, argument.as_ref()).await;
     plane.metrics.call(outcome(&answer));
     match answer {
         Ok(Dispatched::Text(text)) => problem::text(StatusCode::OK, text),
@@ -63,9 +60,7 @@ fn form_pairs(query: &str) -> impl Iterator<Item = (String, Value)> {
     let uri = uri.parse::<axum::http::Uri>().unwrap_or_default();
     let pairs = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(&uri);
     let pairs = pairs.map(|pairs| pairs.0).unwrap_or_default();
-    pairs
-        .into_iter()
-        .map(|(key, value)| (key, Value::from(value)))
+    pairs.into_iter().map(|(key, value)| (key, Value::from(value)))
 }
 
 fn outcome(answer: &Result<Dispatched, DispatchError>) -> &'static str {

@@ -74,18 +74,9 @@ impl Dispatcher {
         Self {
             client,
             caller: portolan::thrift::ThriftCaller::new(policy),
-            views: Cache::builder()
-                .max_capacity(100_000)
-                .time_to_idle(IDLE)
-                .build(),
-            unknown: Cache::builder()
-                .max_capacity(10_000)
-                .time_to_live(UNKNOWN_FOR)
-                .build(),
-            interfaces: Cache::builder()
-                .max_capacity(10_000)
-                .time_to_idle(IDLE)
-                .build(),
+            views: Cache::builder().max_capacity(100_000).time_to_idle(IDLE).build(),
+            unknown: Cache::builder().max_capacity(10_000).time_to_live(UNKNOWN_FOR).build(),
+            interfaces: Cache::builder().max_capacity(10_000).time_to_idle(IDLE).build(),
         }
     }
 
@@ -110,20 +101,14 @@ impl Dispatcher {
         let payload = json::write_arguments(&interface.idl, function, argument)
             .map_err(DispatchError::Argument)?;
         let instance = view.pick().ok_or(DispatchError::NoInstance)?;
-        let address = thrift_address(&instance, service)
-            .ok_or(DispatchError::NoInstance)?
-            .clone();
+        let address = thrift_address(&instance, service).ok_or(DispatchError::NoInstance)?.clone();
         drop(instance); // A snapshot is not to be held while somebody works.
         let mut call = Call::new(service.clone(), &function.name, payload.into());
         call.timeout = CALL_TIMEOUT;
         if function.oneway {
             call.headers.push(("oneway".to_owned(), String::new()));
         }
-        let reply = self
-            .caller
-            .call(&address, call)
-            .await
-            .map_err(DispatchError::Call)?;
+        let reply = self.caller.call(&address, call).await.map_err(DispatchError::Call)?;
         if function.oneway {
             return Ok(Dispatched::Value(Value::Null));
         }
@@ -135,10 +120,7 @@ impl Dispatcher {
             Ok(Answer::Result(value)) => Ok(Dispatched::Value(value)),
             Err(error) => {
                 let reason = format!("the answer does not fit the IDL: {error}");
-                Err(DispatchError::Call(CallError::new(
-                    CallErrorKind::Framework,
-                    reason,
-                )))
+                Err(DispatchError::Call(CallError::new(CallErrorKind::Framework, reason)))
             }
         }
     }
@@ -150,10 +132,7 @@ impl Dispatcher {
             return Err(DispatchError::Unknown);
         }
         let open = async {
-            self.client
-                .registry()
-                .resolve(&Query::service(service.clone()))
-                .await?;
+            self.client.registry().resolve(&Query::service(service.clone())).await?;
             let view = self.client.follow(service);
             view.ready().await;
             Ok::<_, Error>(view)
@@ -204,9 +183,7 @@ impl Interface {
         Ok(Self {
             idl,
             service,
-            routes: routes
-                .map(|route| (route.path.clone(), route.method.clone()))
-                .collect(),
+            routes: routes.map(|route| (route.path.clone(), route.method.clone())).collect(),
         })
     }
 
@@ -223,15 +200,11 @@ impl Interface {
 
 fn thrift_address<'a>(instance: &'a Instance, service: &ServiceName) -> Option<&'a Address> {
     let addresses = &instance.offer(service)?.addresses;
-    addresses
-        .iter()
-        .find(|address| address.transport() == Transport::Thrift)
+    addresses.iter().find(|address| address.transport() == Transport::Thrift)
 }
 
 impl Debug for Dispatcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Dispatcher")
-            .field("client", &self.client)
-            .finish_non_exhaustive()
+        f.debug_struct("Dispatcher").field("client", &self.client).finish_non_exhaustive()
     }
 }

@@ -84,11 +84,7 @@ impl Gateway {
             metrics: Arc::clone(&metrics),
             known: control::known_instances(),
         });
-        let state = Arc::new(Admin {
-            registry,
-            metrics,
-            draining: AtomicBool::new(false),
-        });
+        let state = Arc::new(Admin { registry, metrics, draining: AtomicBool::new(false) });
         let (grpc_router, reporter) = grpc::router().await;
         Ok(Self {
             http: http_address,

@@ -10,15 +10,11 @@ use tonic_health::server::HealthReporter;
 pub(crate) async fn router() -> (Router, HealthReporter) {
     let (reporter, service) = tonic_health::server::health_reporter();
     // The empty name stands for the server as a whole.
-    reporter
-        .set_service_status("", ServingStatus::Serving)
-        .await;
+    reporter.set_service_status("", ServingStatus::Serving).await;
     (Routes::new(service).into_axum_router(), reporter)
 }
 
 /// Tells everybody who watches that the gateway is going.
 pub(crate) async fn drain(reporter: &HealthReporter) {
-    reporter
-        .set_service_status("", ServingStatus::NotServing)
-        .await;
+    reporter.set_service_status("", ServingStatus::NotServing).await;
 }

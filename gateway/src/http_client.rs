@@ -54,20 +54,13 @@ impl HttpClient {
         let answer = async {
             let response = self.open(method, path, body).await?;
             let status = response.status();
-            let bytes = Limited::new(response.into_body(), MAX_ANSWER)
-                .collect()
-                .await;
-            let bytes = bytes
-                .map_err(|error| HttpError::Broken(error.to_string()))?
-                .to_bytes();
+            let bytes = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
+            let bytes = bytes.map_err(|error| HttpError::Broken(error.to_string()))?.to_bytes();
             Ok((status, String::from_utf8_lossy(&bytes).into_owned()))
         };
         match timeout(ANSWER_WITHIN, answer).await {
             Ok(answer) => answer,
-            Err(_) => Err(HttpError::Unreachable(format!(
-                "{} does not answer",
-                self.base
-            ))),
+            Err(_) => Err(HttpError::Unreachable(format!("{} does not answer", self.base))),
         }
     }
 
@@ -79,12 +72,8 @@ impl HttpClient {
         let response = self.open(Method::GET, path, None).await?;
         if !response.status().is_success() {
             let status = response.status();
-            let bytes = Limited::new(response.into_body(), MAX_ANSWER)
-                .collect()
-                .await;
-            let bytes = bytes
-                .map_err(|error| HttpError::Broken(error.to_string()))?
-                .to_bytes();
+            let bytes = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
+            let bytes = bytes.map_err(|error| HttpError::Broken(error.to_string()))?.to_bytes();
             return Ok(Err((status, String::from_utf8_lossy(&bytes).into_owned())));
         }
         let chunks = response.into_body().into_data_stream();
@@ -109,14 +98,10 @@ impl HttpClient {
         path: &str,
         body: Option<&Value>,
     ) -> Result<axum::http::Response<hyper::body::Incoming>, HttpError> {
-        let request = Request::builder()
-            .method(method)
-            .uri(format!("{}{path}", self.base));
+        let request = Request::builder().method(method).uri(format!("{}{path}", self.base));
         let request = request.header(header::CONTENT_TYPE, "application/json");
         let body = body.map_or_else(Body::empty, |value| Body::from(value.to_string()));
-        let request = request
-            .body(body)
-            .map_err(|error| HttpError::Broken(error.to_string()))?;
+        let request = request.body(body).map_err(|error| HttpError::Broken(error.to_string()))?;
         let response = self.client.request(request).await;
         response.map_err(|error| {
             let cause = std::error::Error::source(&error).map(ToString::to_string);

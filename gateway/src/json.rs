@@ -23,9 +23,7 @@ pub(crate) fn field<'a>(object: &'a Map<String, Value>, name: &str) -> Option<&'
     let exact = object.get(name);
     exact.or_else(|| {
         let mut pairs = object.iter();
-        pairs
-            .find(|(key, _)| key.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value)
+        pairs.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     })
 }
 
@@ -42,12 +40,8 @@ struct Strict {
 impl Strict {
     fn deeper<E: serde::de::Error>(self) -> Result<Self, E> {
         match self.depth < DEPTH {
-            true => Ok(Self {
-                depth: self.depth + 1,
-            }),
-            false => Err(E::custom(format_args!(
-                "the JSON nests deeper than {DEPTH}"
-            ))),
+            true => Ok(Self { depth: self.depth + 1 }),
+            false => Err(E::custom(format_args!("the JSON nests deeper than {DEPTH}"))),
         }
     }
 }
@@ -85,9 +79,7 @@ impl<'de> Visitor<'de> for Strict {
 
     fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
         let number = Number::from_f64(value);
-        Ok(Value::Number(
-            number.ok_or_else(|| E::custom("a number is not finite"))?,
-        ))
+        Ok(Value::Number(number.ok_or_else(|| E::custom("a number is not finite"))?))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Value, E> {
@@ -132,23 +124,13 @@ mod tests {
         let deep = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
         assert!(parse(deep(DEPTH).as_bytes()).is_ok());
         let secret = "{\"a\":1,\"a\":\"secret\"}";
-        for bad in [
-            &deep(DEPTH + 1),
-            &deep(100_000),
-            secret,
-            "1e999",
-            "NaN",
-            "{} {}",
-            "\"\\ud800\"",
-            "",
-        ] {
+        for bad in
+            [&deep(DEPTH + 1), &deep(100_000), secret, "1e999", "NaN", "{} {}", "\"\\ud800\"", ""]
+        {
             let error = parse(bad.as_bytes()).unwrap_err();
             assert!(error.len() < 200 && !error.contains("secret"), "{error}");
         }
         assert!(parse(b"\"\xff\"").is_err());
-        assert_eq!(
-            parse(b"9223372036854775807").unwrap(),
-            Value::from(i64::MAX)
-        );
+        assert_eq!(parse(b"9223372036854775807").unwrap(), Value::from(i64::MAX));
     }
 }

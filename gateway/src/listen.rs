@@ -63,14 +63,8 @@ impl Drop for Serving {
 async fn run(listener: TcpListener, router: Router, mut closing: watch::Receiver<bool>) {
     let graceful = GracefulShutdown::new();
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_WITHIN);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .keep_alive_interval(Duration::from_secs(30));
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN);
+    builder.http2().timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(30));
     let mut connections = JoinSet::new();
     loop {
         let room = connections.len() < CONNECTIONS;
@@ -80,9 +74,7 @@ async fn run(listener: TcpListener, router: Router, mut closing: watch::Receiver
             stream = accept(&listener), if room => stream,
         };
         let service = TowerToHyperService::new(router.clone());
-        let connection = builder
-            .serve_connection(TokioIo::new(stream), service)
-            .into_owned();
+        let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
         let connection = graceful.watch(connection);
         connections.spawn(async move {
             // A client that breaks the protocol or goes away is its own problem.

@@ -30,31 +30,16 @@ impl Metrics {
     pub(crate) fn new() -> Self {
         let mut registry = Registry::with_prefix("portolan");
         let requests = Family::default();
-        registry.register(
-            "http_requests",
-            "Requests by route and status",
-            requests.clone(),
-        );
+        registry.register("http_requests", "Requests by route and status", requests.clone());
         let calls = Family::default();
         registry.register("calls", "Calls to instances by outcome", calls.clone());
         let beats = Family::default();
-        registry.register(
-            "heartbeats",
-            "Heartbeats over HTTP by outcome",
-            beats.clone(),
-        );
-        Self {
-            registry,
-            requests,
-            calls,
-            beats,
-        }
+        registry.register("heartbeats", "Heartbeats over HTTP by outcome", beats.clone());
+        Self { registry, requests, calls, beats }
     }
 
     pub(crate) fn request(&self, route: &'static str, status: u16) {
-        self.requests
-            .get_or_create(&Request { route, status })
-            .inc();
+        self.requests.get_or_create(&Request { route, status }).inc();
     }
 
     pub(crate) fn call(&self, outcome: &'static str) {

@@ -13,11 +13,7 @@ pub(crate) fn text(status: StatusCode, text: impl Into<Body>) -> Response {
 
 /// A JSON answer.
 pub(crate) fn json(status: StatusCode, value: &Value) -> Response {
-    answer(
-        status,
-        "application/json; charset=utf-8",
-        Body::from(value.to_string()),
-    )
+    answer(status, "application/json; charset=utf-8", Body::from(value.to_string()))
 }
 
 /// A client's mistake or a failure of ours, with the field at fault if there is one.
@@ -31,11 +27,7 @@ pub(crate) fn problem(status: StatusCode, field: &str, detail: &str) -> Response
     if !field.is_empty() {
         value["field"] = Value::from(field);
     }
-    answer(
-        status,
-        "application/problem+json",
-        Body::from(value.to_string()),
-    )
+    answer(status, "application/problem+json", Body::from(value.to_string()))
 }
 
 /// A failure of a registry operation.
@@ -53,18 +45,12 @@ pub(crate) fn registry(error: &Error) -> Response {
         ErrorKind::Unsupported => StatusCode::NOT_IMPLEMENTED,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     };
-    problem(
-        status,
-        error.context("field").unwrap_or_default(),
-        &error.to_string(),
-    )
+    problem(status, error.context("field").unwrap_or_default(), &error.to_string())
 }
 
 fn answer(status: StatusCode, content_type: &'static str, body: Body) -> Response {
     let mut response = (status, body).into_response();
     let content_type = HeaderValue::from_static(content_type);
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, content_type);
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
     response
 }

@@ -16,33 +16,22 @@ use support::{Answer, connection, gateway, get, post, register, registration, se
 /// Hosts `Things` and joins it.
 async fn things(gateway: &Gateway, key: &str) -> ThriftHost {
     let descriptor = Arc::new(idl::parse(support::IDL).unwrap());
-    let handler = JsonHandler::new(
-        descriptor,
-        "Things",
-        |method, argument: Value| match method {
-            "echo" if argument["name"] == "broken" => Err(JsonError {
-                exception: "Broken".to_owned(),
-                value: json!({"why": "it was asked to be"}),
-            }),
-            "name" => Ok(argument["name"].clone()),
-            "add" => Ok(json!(
-                argument["a"].as_i64().unwrap() + argument["b"].as_i64().unwrap()
-            )),
-            "nothing" => Ok(Value::Null),
-            _ => Ok(argument),
-        },
-    );
+    let handler = JsonHandler::new(descriptor, "Things", |method, argument: Value| match method {
+        "echo" if argument["name"] == "broken" => Err(JsonError {
+            exception: "Broken".to_owned(),
+            value: json!({"why": "it was asked to be"}),
+        }),
+        "name" => Ok(argument["name"].clone()),
+        "add" => Ok(json!(argument["a"].as_i64().unwrap() + argument["b"].as_i64().unwrap())),
+        "nothing" => Ok(Value::Null),
+        _ => Ok(argument),
+    });
     let service = ServiceName::parse("Things").unwrap();
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     let host = ThriftHost::serve(service, any, Arc::new(handler), HostOptions::default()).await;
     let host = host.unwrap();
     let port = host.local_addr().port().to_string();
-    let answer = post(
-        gateway,
-        "/connect",
-        &connection(key, "Things", "localhost", &port),
-    )
-    .await;
+    let answer = post(gateway, "/connect", &connection(key, "Things", "localhost", &port)).await;
     assert_eq!(answer.status, 200, "{answer:?}");
     host
 }
@@ -65,31 +54,13 @@ async fn every_type_goes_there_and_back() {
     assert!(answer.head.contains("application/json"), "{answer:?}");
     assert_eq!(answer.json(), thing);
 
-    let coerced = call(&gateway, "echo", &json!({"id": "30", "unknown": 1}))
-        .await
-        .json();
+    let coerced = call(&gateway, "echo", &json!({"id": "30", "unknown": 1})).await.json();
     assert_eq!((&coerced["id"], &coerced["color"]), (&json!(30), &json!(2)));
     let answer = call(&gateway, "name", &json!({"id": 1, "name": "bare"})).await;
-    assert_eq!(
-        answer.body, "bare",
-        "a string comes bare, as the original gives it"
-    );
-    assert_eq!(
-        call(&gateway, "add", &json!({"a": 1, "b": "2"}))
-            .await
-            .json(),
-        json!(3)
-    );
-    assert_eq!(
-        get(gateway.http, "/Things/add?a=4&b=5").await.json(),
-        json!(9)
-    );
-    assert_eq!(
-        send(gateway.http, "POST", "/Things/nothing", &[], "")
-            .await
-            .body,
-        "null"
-    );
+    assert_eq!(answer.body, "bare", "a string comes bare, as the original gives it");
+    assert_eq!(call(&gateway, "add", &json!({"a": 1, "b": "2"})).await.json(), json!(3));
+    assert_eq!(get(gateway.http, "/Things/add?a=4&b=5").await.json(), json!(9));
+    assert_eq!(send(gateway.http, "POST", "/Things/nothing", &[], "").await.body, "null");
 
     let thrown = call(&gateway, "echo", &json!({"id": 1, "name": "broken"})).await;
     assert_eq!(thrown.status, 500);
@@ -107,55 +78,25 @@ async fn what_is_not_there_and_what_does_not_fit() {
         assert_eq!(answer.status, 404, "{path}");
         assert_eq!(answer.body, "The service/method does not exist.");
     }
-    assert_eq!(
-        call(&gateway, "echo", &json!({"id": 1})).await.status,
-        503,
-        "no instance"
-    );
+    assert_eq!(call(&gateway, "echo", &json!({"id": 1})).await.status, 503, "no instance");
     let host = things(&gateway, &key).await;
     for (argument, field) in [
         (json!({"id": "x"}), "id"),
-        (
-            json!({"id": 1, "sizes": [1, 2_147_483_648_i64]}),
-            "sizes[1]",
-        ),
-        (
-            json!({"id": 1, "inner": {"id": 1, "raw": "%"}}),
-            "inner.raw",
-        ),
+        (json!({"id": 1, "sizes": [1, 2_147_483_648_i64]}), "sizes[1]"),
+        (json!({"id": 1, "inner": {"id": 1, "raw": "%"}}), "inner.raw"),
         (json!([1]), ""),
     ] {
         let answer = call(&gateway, "echo", &argument).await;
-        assert_eq!(
-            (answer.status, answer.field().as_str()),
-            (400, field),
-            "{answer:?}"
-        );
+        assert_eq!((answer.status, answer.field().as_str()), (400, field), "{answer:?}");
     }
-    for body in [
-        "{",
-        "{\"id\":1,\"id\":2}",
-        &format!("{}1{}", "[".repeat(40), "]".repeat(40)),
-    ] {
-        assert_eq!(
-            send(gateway.http, "POST", "/Things/echo", &[], body)
-                .await
-                .status,
-            400
-        );
+    for body in ["{", "{\"id\":1,\"id\":2}", &format!("{}1{}", "[".repeat(40), "]".repeat(40))] {
+        assert_eq!(send(gateway.http, "POST", "/Things/echo", &[], body).await.status, 400);
     }
     let empty = send(gateway.http, "POST", "/Things/echo", &[], " ").await;
-    assert_eq!(
-        (empty.status, empty.body.as_str()),
-        (400, "Request body is empty")
-    );
+    assert_eq!((empty.status, empty.body.as_str()), (400, "Request body is empty"));
 
     host.close().await;
-    assert_eq!(
-        call(&gateway, "echo", &json!({"id": 1})).await.status,
-        503,
-        "it is gone"
-    );
+    assert_eq!(call(&gateway, "echo", &json!({"id": 1})).await.status, 503, "it is gone");
     gateway.stop().await;
 }
 
@@ -181,11 +122,7 @@ async fn paths_belong_to_their_service() {
     }
     assert_eq!(get(gateway.http, "/First/go").await.body, "one");
     assert_eq!(get(gateway.http, "/Second/go").await.body, "two");
-    assert_eq!(
-        get(gateway.http, "/First/one").await.status,
-        404,
-        "only declared paths are public"
-    );
+    assert_eq!(get(gateway.http, "/First/one").await.status, 404, "only declared paths are public");
     gateway.stop().await;
 }
 
@@ -198,20 +135,10 @@ async fn the_admin_listener_reads_and_shows_no_key() {
     assert_eq!(get(gateway.admin, "/readyz").await.status, 200);
     let services = get(gateway.admin, "/api/v1/services").await.json();
     let names: Vec<_> = services["services"].as_array().unwrap().iter().collect();
-    assert_eq!(
-        names.len(),
-        2,
-        "the service and the gateway itself: {services}"
-    );
+    assert_eq!(names.len(), 2, "the service and the gateway itself: {services}");
     let metrics = get(gateway.admin, "/metrics").await;
-    assert!(
-        metrics.body.contains("portolan_http_requests_total"),
-        "{metrics:?}"
-    );
-    assert_eq!(
-        get(gateway.admin, "/api/v1/services/nope").await.status,
-        404
-    );
+    assert!(metrics.body.contains("portolan_http_requests_total"), "{metrics:?}");
+    assert_eq!(get(gateway.admin, "/api/v1/services/nope").await.status, 404);
     let resolved = get(gateway.admin, "/api/v1/services/Things").await;
     let everything = format!("{services}{resolved:?}{metrics:?}");
     assert!(!everything.contains(&key) && !everything.contains("keys"));

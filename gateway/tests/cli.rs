@@ -10,11 +10,7 @@ use support::process::{GatewayProcess, Process, portolan};
 fn run(arguments: &[&str]) -> (i32, String, String) {
     let output = portolan(arguments).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
-    (
-        output.status.code().unwrap(),
-        text(output.stdout),
-        text(output.stderr),
-    )
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }
 
 #[test]
@@ -30,10 +26,7 @@ fn exit_codes_say_what_happened() {
     let (code, _, complaint) = run(&["gateway", "--amqp", "amqp://h"]);
     assert!(code == 2 && complaint.contains("amqp"), "{complaint}");
     let (code, _, complaint) = run(&["gateway", "--http", "0.0.0.0:0"]);
-    assert!(
-        code == 2 && complaint.contains("authentication"),
-        "{complaint}"
-    );
+    assert!(code == 2 && complaint.contains("authentication"), "{complaint}");
     assert_eq!(run(&["frobnicate"]).0, 2);
     let (code, help, _) = run(&["--help"]);
     assert!(code == 0 && help.contains("Exit codes"), "{help}");
@@ -48,10 +41,7 @@ fn a_busy_port_is_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let (code, _, complaint) = run(&["gateway", "--http", &address]);
-    assert!(
-        code == 1 && complaint.contains("http") && complaint.contains(&address),
-        "{complaint}"
-    );
+    assert!(code == 1 && complaint.contains("http") && complaint.contains(&address), "{complaint}");
 }
 
 #[test]
@@ -69,28 +59,15 @@ fn an_instance_joins_from_the_shell_and_leaves_with_it() {
         key,
     ]));
     let id = member.line().strip_prefix("connected ").unwrap().to_owned();
-    let resolve = [
-        "resolve",
-        "shop",
-        "--gateway",
-        &gateway.admin,
-        "--output",
-        "json",
-    ];
+    let resolve = ["resolve", "shop", "--gateway", &gateway.admin, "--output", "json"];
     let (code, out, complaint) = run(&resolve);
     assert_eq!(code, 0, "{complaint}");
     let shown: Value = serde_json::from_str(&out).unwrap();
     assert_eq!(shown["instances"][0]["id"], id.as_str());
     let (_, table, _) = run(&["resolve", "shop", "--gateway", &gateway.admin]);
-    assert!(
-        table.contains("HEALTH") && table.contains("online"),
-        "{table}"
-    );
+    assert!(table.contains("HEALTH") && table.contains("online"), "{table}");
     let (_, services, _) = run(&["services", "--gateway", &gateway.admin]);
-    assert!(
-        services.contains("portolan.gateway") && services.contains("1/1"),
-        "{services}"
-    );
+    assert!(services.contains("portolan.gateway") && services.contains("1/1"), "{services}");
 
     assert_eq!(member.terminate(), Some(0));
     assert_eq!(run(&resolve).0, 3, "it has left");
@@ -100,9 +77,8 @@ fn an_instance_joins_from_the_shell_and_leaves_with_it() {
 #[test]
 fn the_demo_does_the_main_job() {
     let any = "127.0.0.1:0";
-    let (code, out, complaint) = run(&[
-        "demo", "--once", "--http", any, "--grpc", any, "--admin", any,
-    ]);
+    let (code, out, complaint) =
+        run(&["demo", "--once", "--http", any, "--grpc", any, "--admin", any]);
     assert_eq!(code, 0, "{complaint}");
     for expected in ["\"name\":\"Ada\"", "Hello, Vasco!", "UserNotFound"] {
         assert!(out.contains(expected), "{out}");

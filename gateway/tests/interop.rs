@@ -33,22 +33,15 @@ fn peer() -> Result<Peer, String> {
     }
     let python = built.join("venv/bin/python");
     if !works(&python) {
-        run(Command::new("python3")
-            .args(["-m", "venv"])
-            .arg(built.join("venv")))?;
+        run(Command::new("python3").args(["-m", "venv"]).arg(built.join("venv")))?;
         run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "thrift==0.25.0"]))?;
     }
-    Ok(Peer {
-        python,
-        program: built.join("user_service.py"),
-    })
+    Ok(Peer { python, program: built.join("user_service.py") })
 }
 
 fn works(python: &Path) -> bool {
-    let import = Command::new(python)
-        .args(["-c", "import thrift.Thrift"])
-        .stderr(Stdio::null())
-        .status();
+    let import =
+        Command::new(python).args(["-c", "import thrift.Thrift"]).stderr(Stdio::null()).status();
     import.is_ok_and(|status| status.success())
 }
 
@@ -66,11 +59,7 @@ fn required_peer() -> Option<Peer> {
     let required = std::env::var("PORTOLAN_REQUIRE").unwrap_or_default();
     match peer() {
         Ok(peer) => Some(peer),
-        Err(reason)
-            if required
-                .split(',')
-                .any(|name| name == "all" || name == "python") =>
-        {
+        Err(reason) if required.split(',').any(|name| name == "all" || name == "python") => {
             panic!("the Python peer is required: {reason}")
         }
         Err(reason) => {
@@ -90,10 +79,7 @@ fn call(http: &str, method: &str, argument: Option<&Value>) -> Result<Value, (i3
             let text = String::from_utf8(output.stdout).unwrap();
             Ok(serde_json::from_str(&text).unwrap_or_else(|_| Value::from(text.trim_end())))
         }
-        false => Err((
-            output.status.code().unwrap(),
-            String::from_utf8(output.stderr).unwrap(),
-        )),
+        false => Err((output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())),
     }
 }
 
@@ -109,9 +95,7 @@ fn an_apache_python_server_joins_by_the_guide_dies_and_comes_back() {
     let gateway = GatewayProcess::start(&["--ttl", "1500ms", "--ttd", "3s"]);
     let start = |key: Option<&str>| {
         let mut command = Command::new(&peer.python);
-        command
-            .arg(&peer.program)
-            .args(["--gateway", &gateway.http]);
+        command.arg(&peer.program).args(["--gateway", &gateway.http]);
         command.args(key.into_iter().flat_map(|key| ["--api-key", key]));
         let server = Process::start(&mut command);
         let line = server.line();
@@ -135,28 +119,18 @@ fn an_apache_python_server_joins_by_the_guide_dies_and_comes_back() {
 
     server.kill();
     let offline = event(&watch, "health");
-    assert_eq!(
-        (&offline["id"], &offline["health"]),
-        (&json!(first), &json!("offline"))
-    );
+    assert_eq!((&offline["id"], &offline["health"]), (&json!(first), &json!("offline")));
     let (code, complaint) = call(&gateway.http, "get", Some(&json!({"id": 1}))).unwrap_err();
     assert_eq!(code, 1, "nobody is picked who is offline: {complaint}");
     let gone = event(&watch, "remove");
-    assert_eq!(
-        (&gone["id"], &gone["cause"]),
-        (&json!(first), &json!("expired"))
-    );
+    assert_eq!((&gone["id"], &gone["cause"]), (&json!(first), &json!("expired")));
 
     let (_server, _, second) = start(Some(&key));
     assert_ne!(first, second);
     let back = event(&watch, "upsert");
     assert_eq!(back["instance"]["id"], second);
     calls(&gateway.http);
-    assert_eq!(
-        gateway.process.terminate(),
-        Some(0),
-        "SIGTERM drains and exits 0"
-    );
+    assert_eq!(gateway.process.terminate(), Some(0), "SIGTERM drains and exits 0");
 }
 
 /// Every method of the service, with every type of its IDL.
@@ -170,42 +144,21 @@ fn calls(http: &str) {
     });
     let id = json!({"id": "9007199254740993"});
     assert_eq!(call(http, "get", Some(&id)).unwrap(), ada);
-    assert_eq!(
-        call(http, "greet", Some(&id)).unwrap(),
-        json!("Hello, Ada Lovelace")
-    );
+    assert_eq!(call(http, "greet", Some(&id)).unwrap(), json!("Hello, Ada Lovelace"));
     let listed = call(http, "list", Some(&json!({"limit": 5, "plan": "TEAM"}))).unwrap();
     assert_eq!(listed, json!([ada]));
 
-    let saved = call(
-        http,
-        "save",
-        Some(&json!({"id": 7, "email": "g@example.org"})),
-    )
-    .unwrap();
+    let saved = call(http, "save", Some(&json!({"id": 7, "email": "g@example.org"}))).unwrap();
     assert_eq!(saved["plan"], 1, "the IDL's default");
-    assert_eq!(
-        saved["tags"],
-        json!([]),
-        "the zero of a field that is not optional"
-    );
+    assert_eq!(saved["tags"], json!([]), "the zero of a field that is not optional");
     assert_eq!(saved.get("address"), None, "an absent optional field");
     assert_eq!(call(http, "ping", None).unwrap(), Value::Null);
-    assert_eq!(
-        call(http, "forget", Some(&json!({"id": 7}))).unwrap(),
-        Value::Null
-    );
+    assert_eq!(call(http, "forget", Some(&json!({"id": 7}))).unwrap(), Value::Null);
 
     let (code, complaint) = call(http, "get", Some(&json!({"id": 404}))).unwrap_err();
-    assert!(
-        code == 1 && complaint.contains("\"exception\":\"UserNotFound\""),
-        "{complaint}"
-    );
+    assert!(code == 1 && complaint.contains("\"exception\":\"UserNotFound\""), "{complaint}");
     let (code, complaint) = call(http, "get", Some(&json!({"id": "x"}))).unwrap_err();
-    assert!(
-        code == 1 && complaint.contains("\"field\":\"id\""),
-        "{complaint}"
-    );
+    assert!(code == 1 && complaint.contains("\"field\":\"id\""), "{complaint}");
     let (code, _) = call(http, "nope", Some(&json!({}))).unwrap_err();
     assert_eq!(code, 3);
 }

@@ -35,11 +35,7 @@ impl Credential {
 
 impl Debug for Credential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.is_none() {
-            "Credential(none)"
-        } else {
-            "Credential(…)"
-        })
+        f.write_str(if self.is_none() { "Credential(none)" } else { "Credential(…)" })
     }
 }
 

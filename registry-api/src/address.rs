@@ -133,14 +133,10 @@ impl Address {
 
 fn split(text: &str) -> Result<Target<'_>> {
     let Some((scheme, rest)) = text.split_once(':') else {
-        return Err(invalid(
-            "must start with a scheme, as in thrift://host:port",
-        ));
+        return Err(invalid("must start with a scheme, as in thrift://host:port"));
     };
     if scheme.is_empty() || !scheme.bytes().all(is_scheme_byte) {
-        return Err(invalid(
-            "has a scheme that is not a-z, 0-9, '+', '-' or '.'",
-        ));
+        return Err(invalid("has a scheme that is not a-z, 0-9, '+', '-' or '.'"));
     }
     match Transport::of_scheme(scheme) {
         Transport::Amqp if !rest.is_empty() => Ok(Target::Queue(rest)),
@@ -152,10 +148,7 @@ fn split(text: &str) -> Result<Target<'_>> {
 fn split_connection(rest: &str) -> Result<Target<'_>> {
     match rest.split_once('/') {
         Some((gateway, connection)) if !gateway.is_empty() && !connection.is_empty() => {
-            Ok(Target::Connection {
-                gateway,
-                connection,
-            })
+            Ok(Target::Connection { gateway, connection })
         }
         _ => Err(invalid("must read reverse:<gateway>/<connection>")),
     }
@@ -252,33 +245,14 @@ mod tests {
     #[test]
     fn addresses_round_trip_and_point_where_they_say() {
         let host = |host, port| Target::Host { host, port };
-        let connection = Target::Connection {
-            gateway: "gw-1",
-            connection: "c/2",
-        };
+        let connection = Target::Connection { gateway: "gw-1", connection: "c/2" };
         for (text, transport, target) in [
-            (
-                "thrift://10.0.0.1:9999",
-                Transport::Thrift,
-                host("10.0.0.1", 9999),
-            ),
-            (
-                "tcp4://169.254.128.35:4321/",
-                Transport::Tcp,
-                host("169.254.128.35", 4321),
-            ),
+            ("thrift://10.0.0.1:9999", Transport::Thrift, host("10.0.0.1", 9999)),
+            ("tcp4://169.254.128.35:4321/", Transport::Tcp, host("169.254.128.35", 4321)),
             ("grpc://[::1]:50051", Transport::Grpc, host("::1", 50051)),
-            (
-                "https://api.example",
-                Transport::Http,
-                host("api.example", 443),
-            ),
+            ("https://api.example", Transport::Http, host("api.example", 443)),
             ("ws://h:1/x?y", Transport::Other, host("h", 1)),
-            (
-                "amqp:server-x-1",
-                Transport::Amqp,
-                Target::Queue("server-x-1"),
-            ),
+            ("amqp:server-x-1", Transport::Amqp, Target::Queue("server-x-1")),
             ("reverse:gw-1/c/2", Transport::Reverse, connection),
         ] {
             let address = Address::parse(text).unwrap();

@@ -57,9 +57,7 @@ impl AddressPolicy {
 
     /// Allows a block such as `10.1.0.0/16`, whatever else the policy says.
     pub fn allow(mut self, cidr: &str) -> Result<Self> {
-        let net = cidr
-            .parse::<IpNet>()
-            .or_else(|_| cidr.parse::<IpAddr>().map(IpNet::from));
+        let net = cidr.parse::<IpNet>().or_else(|_| cidr.parse::<IpAddr>().map(IpNet::from));
         let net = net.map_err(|_| {
             Error::invalid("allow-addresses", "must be a CIDR such as 10.1.0.0/16")
                 .with("value", cidr)
@@ -265,10 +263,7 @@ mod tests {
             assert_eq!(policy.check_host(host, 80).as_deref(), Ok(canonical));
         }
         let local = AddressPolicy::new().allow_loopback(true);
-        assert_eq!(
-            local.check_host("127.0.0.01", 80).as_deref(),
-            Ok("127.0.0.1")
-        );
+        assert_eq!(local.check_host("127.0.0.01", 80).as_deref(), Ok("127.0.0.1"));
     }
 
     #[test]

@@ -101,10 +101,6 @@ pub struct Info {
 impl Info {
     /// A description of a backend.
     pub const fn new(name: &'static str, capabilities: Capabilities, limits: Limits) -> Self {
-        Self {
-            name,
-            capabilities,
-            limits,
-        }
+        Self { name, capabilities, limits }
     }
 }

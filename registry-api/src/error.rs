@@ -168,10 +168,7 @@ impl Error {
 
     /// Whether the same request can succeed later without being changed.
     pub fn is_retryable(&self) -> bool {
-        matches!(
-            self.0.kind,
-            ErrorKind::Overloaded | ErrorKind::Timeout | ErrorKind::Unavailable
-        )
+        matches!(self.0.kind, ErrorKind::Overloaded | ErrorKind::Timeout | ErrorKind::Unavailable)
     }
 }
 
@@ -215,13 +212,9 @@ mod tests {
 
     #[test]
     fn messages_name_operation_kind_field_and_facts() {
-        let error = Error::invalid("weight", "must be at least 0")
-            .with("id", "a")
-            .during("connect");
+        let error =
+            Error::invalid("weight", "must be at least 0").with("id", "a").during("connect");
         let text = error.to_string();
-        assert_eq!(
-            text,
-            "connect: invalid argument: weight must be at least 0, id \"a\""
-        );
+        assert_eq!(text, "connect: invalid argument: weight must be at least 0, id \"a\"");
     }
 }

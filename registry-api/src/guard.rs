@@ -74,11 +74,7 @@ impl<R: Registry> Registry for Guard<R> {
         let good: Vec<_> = checked.iter().flatten().cloned().collect();
         let answers = match good.is_empty() {
             true => Vec::new(),
-            false => self
-                .0
-                .connect(&good)
-                .await
-                .map_err(|e| e.during(OPERATION))?,
+            false => self.0.connect(&good).await.map_err(|e| e.during(OPERATION))?,
         };
         let mut answers = answers.into_iter();
         let merge = |checked: Result<InstanceSpec>| {
@@ -92,10 +88,7 @@ impl<R: Registry> Registry for Guard<R> {
     async fn heartbeat(&self, beats: &[Beat]) -> Result<Vec<BeatOutcome>> {
         const OPERATION: &str = "heartbeat";
         check_count("beats", beats.len(), Limits::MAX_BATCH).map_err(|e| e.during(OPERATION))?;
-        self.0
-            .heartbeat(beats)
-            .await
-            .map_err(|e| e.during(OPERATION))
+        self.0.heartbeat(beats).await.map_err(|e| e.during(OPERATION))
     }
 
     async fn disconnect(&self, instances: &[InstanceRef]) -> Result<()> {
@@ -116,13 +109,9 @@ impl<R: Registry> Registry for Guard<R> {
         const OPERATION: &str = "watch";
         check_scope(scope).map_err(|e| e.during(OPERATION))?;
         if let WatchFrom::Revision(_) = from {
-            self.claims(Capability::Resume)
-                .map_err(|e| e.during(OPERATION))?;
+            self.claims(Capability::Resume).map_err(|e| e.during(OPERATION))?;
         }
-        self.0
-            .watch(scope, from)
-            .await
-            .map_err(|e| e.during(OPERATION))
+        self.0.watch(scope, from).await.map_err(|e| e.during(OPERATION))
     }
 }
 
@@ -140,8 +129,5 @@ fn check_scope(scope: &Scope) -> Result<()> {
 }
 
 fn short_answer() -> Error {
-    Error::new(
-        ErrorKind::Corrupt,
-        "the backend answered fewer entries than it was asked",
-    )
+    Error::new(ErrorKind::Corrupt, "the backend answered fewer entries than it was asked")
 }

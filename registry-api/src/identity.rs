@@ -184,10 +184,7 @@ fn check_length(field: &'static str, text: &str, max: usize) -> Result<()> {
     if (1..=max).contains(&text.len()) {
         return Ok(());
     }
-    Err(Error::invalid(
-        field,
-        format!("must have 1 to {max} bytes, has {}", text.len()),
-    ))
+    Err(Error::invalid(field, format!("must have 1 to {max} bytes, has {}", text.len())))
 }
 
 /// Unicode general category Cf (format), version 16: invisible characters that
@@ -211,24 +208,11 @@ mod tests {
             assert_eq!(ServiceName::parse(good).unwrap().as_str(), good);
         }
         let too_long = "x".repeat(254);
-        for bad in [
-            "",
-            "a/b",
-            "a b",
-            "a\u{0}",
-            "a\u{202E}b",
-            "a\u{A0}b",
-            "\u{FEFF}a",
-            &too_long,
-        ] {
+        for bad in ["", "a/b", "a b", "a\u{0}", "a\u{202E}b", "a\u{A0}b", "\u{FEFF}a", &too_long] {
             let error = ServiceName::parse(bad).unwrap_err();
             assert!(error.to_string().contains("service"), "{error}");
         }
-        for good in [
-            "127.0.0.1:80",
-            "free text / with 'quotes' %_",
-            &"i".repeat(255),
-        ] {
+        for good in ["127.0.0.1:80", "free text / with 'quotes' %_", &"i".repeat(255)] {
             assert_eq!(InstanceId::parse(good).unwrap().as_str(), good);
         }
         for bad in ["", "a\nb", &"i".repeat(256)] {

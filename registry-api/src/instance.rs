@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::address::Address;
 use crate::error::{Error, Result};
 use crate::identity::{InstanceId, ServiceName};
-use crate::lease::LeaseTerms;
+use crate::lease::{Lease, LeaseTerms};
 use crate::limits::{Limits, check_count, check_text};
 use crate::metadata::Metadata;
 use crate::revision::{Epoch, Revision};
@@ -195,10 +195,7 @@ impl InstanceSpec {
         check_count("offers", self.offers.len(), Limits::MAX_OFFERS)?;
         for (place, offer) in self.offers.iter().enumerate() {
             offer.check()?;
-            if self.offers[..place]
-                .iter()
-                .any(|o| o.service == offer.service)
-            {
+            if self.offers[..place].iter().any(|o| o.service == offer.service) {
                 return Err(Error::invalid("offers", "must not name a service twice")
                     .with("service", &offer.service));
             }
@@ -252,12 +249,20 @@ impl Presence {
         self.offers.iter().find(|offer| offer.service == *service)
     }
 
-    /// The reference to this life.
-    pub fn reference(&self) -> InstanceRef {
-        InstanceRef {
+    /// The lease of this life, without a token.
+    pub fn lease(&self) -> Lease {
+        Lease {
             id: self.id.clone(),
             epoch: self.epoch,
+            terms: self.terms,
+            token: None,
+            revision: self.revision,
         }
+    }
+
+    /// The reference to this life.
+    pub fn reference(&self) -> InstanceRef {
+        InstanceRef { id: self.id.clone(), epoch: self.epoch }
     }
 }
 

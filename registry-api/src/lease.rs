@@ -55,10 +55,7 @@ impl LeaseTerms {
 impl Default for LeaseTerms {
     /// 15 s until offline, 45 s until delisted.
     fn default() -> Self {
-        Self {
-            ttl_ms: 15_000,
-            ttd_ms: 45_000,
-        }
+        Self { ttl_ms: 15_000, ttd_ms: 45_000 }
     }
 }
 
@@ -92,11 +89,7 @@ pub struct Lease {
 impl Lease {
     /// The beat that renews this lease.
     pub fn beat(&self) -> Beat {
-        Beat {
-            id: self.id.clone(),
-            epoch: self.epoch,
-            token: self.token.clone(),
-        }
+        Beat { id: self.id.clone(), epoch: self.epoch, token: self.token.clone() }
     }
 }
 
@@ -136,13 +129,7 @@ mod tests {
         assert!(terms(0, 1).is_err());
         assert!(terms(2, 1).is_err());
         assert!(terms(1, u64::MAX).is_err());
-        assert_eq!(
-            terms(10, 10).unwrap().heartbeat_interval(),
-            Duration::from_millis(4)
-        );
-        assert_eq!(
-            LeaseTerms::default().heartbeat_interval(),
-            Duration::from_secs(5)
-        );
+        assert_eq!(terms(10, 10).unwrap().heartbeat_interval(), Duration::from_millis(4));
+        assert_eq!(LeaseTerms::default().heartbeat_interval(), Duration::from_secs(5));
     }
 }

@@ -88,9 +88,7 @@ fn check_pair(key: &str, value: &str) -> Result<()> {
         )));
     }
     if value.len() > MAX_VALUE {
-        return Err(invalid(format!(
-            "values must have at most {MAX_VALUE} bytes"
-        )));
+        return Err(invalid(format!("values must have at most {MAX_VALUE} bytes")));
     }
     if value.contains(['\r', '\n', '\0']) {
         return Err(invalid("values must hold no CR, LF or NUL"));

@@ -80,11 +80,7 @@ pub struct Filter {
 impl Filter {
     /// Online and ready: what may be picked.
     pub fn routable() -> Self {
-        Self {
-            phases: vec![Phase::Ready],
-            health: Some(Health::Online),
-            ..Self::default()
-        }
+        Self { phases: vec![Phase::Ready], health: Some(Health::Online), ..Self::default() }
     }
 
     /// Sets the phase.
@@ -145,10 +141,7 @@ impl Filter {
         self.transport.is_none_or(has_transport)
             && self.zone.as_deref().is_none_or(|zone| zone == &*offer.zone)
             && self.version.as_deref().is_none_or(|v| v == &*offer.version)
-            && self
-                .metadata
-                .iter()
-                .all(|(k, v)| offer.metadata.get(k) == Some(v))
+            && self.metadata.iter().all(|(k, v)| offer.metadata.get(k) == Some(v))
     }
 }
 
@@ -180,10 +173,7 @@ impl Query {
 
     /// A scope without a condition.
     pub fn of(scope: Scope) -> Self {
-        Self {
-            scope,
-            filter: Filter::default(),
-        }
+        Self { scope, filter: Filter::default() }
     }
 
     /// Sets the condition.

@@ -30,10 +30,7 @@ impl Revision {
     /// The revision of the next committed write.
     #[must_use]
     pub const fn next(self) -> Self {
-        Self {
-            era: self.era,
-            number: self.number + 1,
-        }
+        Self { era: self.era, number: self.number + 1 }
     }
 }
 
@@ -56,10 +53,7 @@ impl FromStr for Revision {
     fn from_str(text: &str) -> Result<Self, Error> {
         let parse = || {
             let (era, number) = text.split_once('.')?;
-            Some(Self {
-                era: Era(era.parse().ok()?),
-                number: number.parse().ok()?,
-            })
+            Some(Self { era: Era(era.parse().ok()?), number: number.parse().ok()? })
         };
         parse().ok_or_else(|| Error::invalid("revision", "must be <era>.<number>"))
     }

@@ -149,10 +149,7 @@ impl KeyHash {
     /// The first 8 hexadecimal digits: names the key in logs and on command
     /// lines without giving it away.
     pub fn id(&self) -> String {
-        self.0[..4]
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        self.0[..4].iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
 
@@ -198,12 +195,7 @@ pub struct Registration {
 impl Registration {
     /// A registration that leaves the owner's keys alone.
     pub fn new(owner: Owner, mode: RegistrationMode, services: Vec<ServiceSpec>) -> Self {
-        Self {
-            owner,
-            services,
-            mode,
-            keys: KeyChange::Keep,
-        }
+        Self { owner, services, mode, keys: KeyChange::Keep }
     }
 
     /// Sets the change to the owner's keys.

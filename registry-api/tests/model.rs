@@ -134,10 +134,7 @@ fn run(op: &Op, kernel: &mut Kernel, naive: &mut Naive) {
                 Beaten::Unknown => BeatOutcome::Unknown,
             };
             let stale = outcome == BeatOutcome::Superseded && expected == BeatOutcome::Unknown;
-            assert!(
-                outcome == expected || stale,
-                "{outcome:?} is not {expected:?}"
-            );
+            assert!(outcome == expected || stale, "{outcome:?} is not {expected:?}");
         }
         Op::Connect(n, epoch, data, services) => {
             kernel.expire(&id(*n));
@@ -153,9 +150,7 @@ fn run(op: &Op, kernel: &mut Kernel, naive: &mut Naive) {
             }
         }
         Op::Deregister(o, n) => {
-            let outcome = kernel
-                .state
-                .write(Command::Deregister(owner(*o), vec![name(*n)]));
+            let outcome = kernel.state.write(Command::Deregister(owner(*o), vec![name(*n)]));
             let Outcome::Done(done) = outcome else {
                 panic!("a deregister answers Done");
             };
@@ -164,10 +159,7 @@ fn run(op: &Op, kernel: &mut Kernel, naive: &mut Naive) {
         Op::Disconnect(n, epoch) => {
             let (id, epoch) = (id(*n), Epoch(*epoch));
             kernel.expire(&id);
-            let reference = InstanceRef {
-                id: id.clone(),
-                epoch,
-            };
+            let reference = InstanceRef { id: id.clone(), epoch };
             kernel.state.write(Command::Disconnect(vec![reference]));
             kernel.leases.release(&id, epoch);
             naive.disconnect(*n, epoch.0);
@@ -197,11 +189,7 @@ fn run(op: &Op, kernel: &mut Kernel, naive: &mut Naive) {
 fn seen(view: &View) -> BTreeMap<u8, (u64, u8, BTreeSet<u8>, bool)> {
     let number = |text: &str| text.trim_start_matches('s').parse::<u8>().unwrap();
     let instance = |i: &registry_api::Instance| {
-        let services = i
-            .offers
-            .iter()
-            .map(|o| number(o.service.as_str()))
-            .collect();
+        let services = i.offers.iter().map(|o| number(o.service.as_str())).collect();
         let data = u8::from(i.phase != registry_api::Phase::Ready);
         let online = i.health == Health::Online;
         (number(i.id.as_str()), (i.epoch.0, data, services, online))

@@ -60,10 +60,7 @@ mod tests {
         let text = key.expose();
         assert!(text.starts_with("reg_owner_") && text.len() == 10 + 8 + 1 + 64 + 8);
         let (body, checksum) = text.split_at(text.len() - 8);
-        assert_eq!(
-            format!("{:08x}", crc32fast::hash(body.as_bytes())),
-            checksum
-        );
+        assert_eq!(format!("{:08x}", crc32fast::hash(body.as_bytes())), checksum);
         assert!(!format!("{key:?}").contains(text));
         assert_ne!(key, ApiKey::generate());
     }

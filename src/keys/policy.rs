@@ -80,11 +80,7 @@ impl KeyAccess {
 
     /// The hashes of an owner's live keys.
     pub async fn keys(&self, owner: &Owner) -> Result<Vec<KeyHash>> {
-        let view = self
-            .shared
-            .registry
-            .resolve(&Query::of(Scope::Declarations))
-            .await?;
+        let view = self.shared.registry.resolve(&Query::of(Scope::Declarations)).await?;
         match view.services.iter().find(|record| record.owner == *owner) {
             Some(record) => Ok(record.keys.to_vec()),
             None => Err(unknown_owner(owner)),
@@ -99,10 +95,7 @@ impl KeyAccess {
     async fn change(&self, owner: &Owner, change: KeyChange) -> Result<()> {
         self.keys(owner).await?; // An owner without a service would lose the key at once.
         let registration = Registration::new(owner.clone(), RegistrationMode::Merge, Vec::new());
-        self.shared
-            .registry
-            .register(registration.with_keys(change))
-            .await?;
+        self.shared.registry.register(registration.with_keys(change)).await?;
         self.refresh().await
     }
 }
@@ -115,10 +108,7 @@ impl Access for KeyAccess {
             return Ok(Principal::Anonymous); // Registering is how one gets a key.
         }
         if credential.is_none() {
-            return Err(Error::new(
-                ErrorKind::Unauthenticated,
-                "an API key is needed",
-            ));
+            return Err(Error::new(ErrorKind::Unauthenticated, "an API key is needed"));
         }
         let key = ApiKey::from_text(credential.expose()).hash();
         if self.shared.master == Some(key) {
@@ -139,10 +129,7 @@ impl Shared {
     fn decide(&self, key: &KeyHash, action: &Action<'_>) -> Result<Principal> {
         let index = self.index.load();
         let Some(holder) = index.holder(key) else {
-            return Err(Error::new(
-                ErrorKind::Unauthenticated,
-                "the API key is not known",
-            ));
+            return Err(Error::new(ErrorKind::Unauthenticated, "the API key is not known"));
         };
         match permits(holder, action) {
             true => Ok(Principal::Owner(holder.owner.clone())),
@@ -169,10 +156,7 @@ impl Shared {
     }
 
     async fn read(&self) -> Result<()> {
-        let view = self
-            .registry
-            .resolve(&Query::of(Scope::Declarations))
-            .await?;
+        let view = self.registry.resolve(&Query::of(Scope::Declarations)).await?;
         self.publish(Index::new(Some(view.revision), view.services.iter()));
         Ok(())
     }
@@ -199,10 +183,7 @@ fn permits(holder: &Holder, action: &Action<'_>) -> bool {
 async fn follow(shared: Arc<Shared>) {
     let mut replica = Replica::new();
     loop {
-        let opened = shared
-            .registry
-            .watch(&Scope::Declarations, WatchFrom::Now)
-            .await;
+        let opened = shared.registry.watch(&Scope::Declarations, WatchFrom::Now).await;
         if let Ok(mut watch) = opened {
             while let Some(Ok(item)) = watch.next().await {
                 if replica.apply(item) {
@@ -212,10 +193,7 @@ async fn follow(shared: Arc<Shared>) {
             }
         }
         // What is known stays in force; a refused watch may be allowed later.
-        shared
-            .clock
-            .sleep_until(shared.clock.now() + Duration::from_secs(1))
-            .await;
+        shared.clock.sleep_until(shared.clock.now() + Duration::from_secs(1)).await;
     }
 }
 
@@ -231,8 +209,6 @@ impl Drop for KeyAccess {
 
 impl Debug for KeyAccess {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeyAccess")
-            .field("registry", &self.shared.registry)
-            .finish_non_exhaustive()
+        f.debug_struct("KeyAccess").field("registry", &self.shared.registry).finish_non_exhaustive()
     }
 }

@@ -52,16 +52,9 @@ impl Orders {
 impl Driver {
     pub(crate) fn start(registry: Arc<dyn Registry>, clock: Arc<dyn Clock>) -> Self {
         let (orders, inbox) = mpsc::unbounded_channel();
-        let work = Work {
-            registry,
-            clock,
-            members: HashMap::new(),
-        };
+        let work = Work { registry, clock, members: HashMap::new() };
         tokio::spawn(work.run(inbox));
-        Self {
-            orders: Orders(orders),
-            next_key: Arc::default(),
-        }
+        Self { orders: Orders(orders), next_key: Arc::default() }
     }
 
     pub(crate) fn join(&self, spec: InstanceSpec) -> Membership {
@@ -70,12 +63,7 @@ impl Driver {
         let (state, told) = watch::channel(connecting);
         let id = spec.id.clone();
         self.orders.send(Order::Join(key, Box::new(spec), state));
-        Membership {
-            id,
-            key,
-            orders: self.orders.clone(),
-            state: told,
-        }
+        Membership { id, key, orders: self.orders.clone(), state: told }
     }
 }
 
@@ -205,12 +193,7 @@ impl Work {
                 }
             };
             let (leases, outcomes) = tokio::join!(connect, beat);
-            Answers {
-                round,
-                sent,
-                leases,
-                outcomes,
-            }
+            Answers { round, sent, leases, outcomes }
         }
         .boxed()
     }
@@ -235,14 +218,11 @@ impl Work {
     /// When somebody has something to do again.
     fn next_step(&self) -> Timestamp {
         let now = self.clock.now();
-        let due = self
-            .members
-            .values()
-            .filter_map(|member| match member.step(now) {
-                Step::Wait(until) => Some(until),
-                Step::Beat | Step::Connect => Some(now),
-                Step::Stop => None,
-            });
+        let due = self.members.values().filter_map(|member| match member.step(now) {
+            Step::Wait(until) => Some(until),
+            Step::Beat | Step::Connect => Some(now),
+            Step::Stop => None,
+        });
         due.min().unwrap_or(now + Duration::from_secs(3600))
     }
 }

@@ -21,13 +21,7 @@ pub(super) struct Member {
 
 impl Member {
     pub(super) fn new(spec: InstanceSpec, state: watch::Sender<MembershipState>) -> Self {
-        Self {
-            spec,
-            session: Session::new(fastrand::u64(..)),
-            lease: None,
-            state,
-            version: 0,
-        }
+        Self { spec, session: Session::new(fastrand::u64(..)), lease: None, state, version: 0 }
     }
 
     pub(super) fn step(&self, now: Timestamp) -> Step {
@@ -48,10 +42,7 @@ impl Member {
 
     pub(super) fn reference(&self) -> Option<InstanceRef> {
         let lease = self.lease.as_ref()?;
-        Some(InstanceRef {
-            id: lease.id.clone(),
-            epoch: lease.epoch,
-        })
+        Some(InstanceRef { id: lease.id.clone(), epoch: lease.epoch })
     }
 
     pub(super) fn update(&mut self, change: impl FnOnce(&mut InstanceSpec), now: Timestamp) {
@@ -82,9 +73,7 @@ impl Member {
             }
             Err(error) => {
                 self.session.failed(now, error.retry_delay());
-                self.tell(MembershipState::Connecting {
-                    refusal: Some(error.to_string()),
-                });
+                self.tell(MembershipState::Connecting { refusal: Some(error.to_string()) });
             }
         }
     }

@@ -48,9 +48,7 @@ impl KeyRing for FacadeKeys {
     }
 
     async fn revoke(&self, owner: &Owner, key: &str) -> Result<()> {
-        self.access
-            .revoke(owner, ApiKey::from_text(key).hash())
-            .await
+        self.access.revoke(owner, ApiKey::from_text(key).hash()).await
     }
 
     fn access(&self) -> Arc<dyn Access> {
@@ -60,9 +58,7 @@ impl KeyRing for FacadeKeys {
 
 /// Keys on this world, and an owner that declared `a`.
 async fn ring(cx: &Ctx) -> Result<Box<dyn KeyRing>, Failure> {
-    cx.registry()
-        .register(registration("o", RegistrationMode::Create, &["a"]))
-        .await?;
+    cx.registry().register(registration("o", RegistrationMode::Create, &["a"])).await?;
     let ring = cx.world().key_ring(cx.another().await?);
     ring.ok_or_else(|| Failure::absent("the target has no API keys"))
 }
@@ -70,48 +66,30 @@ async fn ring(cx: &Ctx) -> Result<Box<dyn KeyRing>, Failure> {
 /// What a gateway says to a key that wants to serve `a`.
 async fn ask(access: &dyn Access, key: &str) -> Result<Principal> {
     let services = [service("a")];
-    access
-        .authorize(&Credential::key(key), &Action::Serve(&services))
-        .await
+    access.authorize(&Credential::key(key), &Action::Serve(&services)).await
 }
 
 async fn two_keys_live_for_rotation(cx: &Ctx) -> Result<(), Failure> {
     let ring = ring(cx).await?;
-    let (first, second) = (
-        ring.issue(&owner("o")).await?,
-        ring.issue(&owner("o")).await?,
-    );
+    let (first, second) = (ring.issue(&owner("o")).await?, ring.issue(&owner("o")).await?);
     let access = ring.access();
     for key in [&first, &second] {
         let principal = ask(&*access, key).await?;
-        check_eq(
-            &principal,
-            &Principal::Owner(owner("o")),
-            "who the key belongs to",
-        )?;
+        check_eq(&principal, &Principal::Owner(owner("o")), "who the key belongs to")?;
     }
     match ring.issue(&owner("o")).await {
         Err(error) => check_eq(&error.kind(), &ErrorKind::Conflict, "a third key")?,
         Ok(_) => return Err(Failure::new("an owner got three keys")),
     }
     let elsewhere = [service("b")];
-    let stranger = access
-        .authorize(&Credential::key(first), &Action::Serve(&elsewhere))
-        .await;
+    let stranger = access.authorize(&Credential::key(first), &Action::Serve(&elsewhere)).await;
     let kind = stranger.err().map(|error| error.kind());
-    check_eq(
-        &kind,
-        &Some(ErrorKind::PermissionDenied),
-        "somebody else's service",
-    )
+    check_eq(&kind, &Some(ErrorKind::PermissionDenied), "somebody else's service")
 }
 
 async fn a_revoked_key_is_refused_within_five_seconds(cx: &Ctx) -> Result<(), Failure> {
     let ring = ring(cx).await?;
-    let (kept, revoked) = (
-        ring.issue(&owner("o")).await?,
-        ring.issue(&owner("o")).await?,
-    );
+    let (kept, revoked) = (ring.issue(&owner("o")).await?, ring.issue(&owner("o")).await?);
     let gateways = [ring.access(), ring.access()];
     for gateway in &gateways {
         ask(&**gateway, &revoked).await?;
@@ -119,10 +97,7 @@ async fn a_revoked_key_is_refused_within_five_seconds(cx: &Ctx) -> Result<(), Fa
     ring.revoke(&owner("o"), &revoked).await?;
     cx.advance(Duration::from_secs(5)).await;
     for gateway in &gateways {
-        let kind = ask(&**gateway, &revoked)
-            .await
-            .err()
-            .map(|error| error.kind());
+        let kind = ask(&**gateway, &revoked).await.err().map(|error| error.kind());
         check_eq(&kind, &Some(ErrorKind::Unauthenticated), "a revoked key")?;
         ask(&**gateway, &kept).await?;
     }
@@ -140,15 +115,10 @@ async fn only_hashes_of_keys_are_stored(cx: &Ctx) -> Result<(), Failure> {
         stored.extend(record.keys.iter().flat_map(|hash| hash.0));
     }
     // Any eight characters of the secret would be a leak.
-    let leaked = key
-        .as_bytes()
-        .windows(8)
-        .any(|part| stored.windows(8).any(|window| window == part));
+    let leaked =
+        key.as_bytes().windows(8).any(|part| stored.windows(8).any(|window| window == part));
     check(!leaked, "a key is stored in clear")?;
-    check(
-        ask(&*ring.access(), &key).await.is_ok(),
-        "the stored hash does not open",
-    )
+    check(ask(&*ring.access(), &key).await.is_ok(), "the stored hash does not open")
 }
 
 async fn secrets_are_never_printed(cx: &Ctx) -> Result<(), Failure> {
@@ -164,12 +134,7 @@ async fn secrets_are_never_printed(cx: &Ctx) -> Result<(), Failure> {
         "{:?} {access:?} {refused:?} {conflict:?} {:?} {hash:?} {}",
         Credential::key(&key),
         ApiKey::from_text(&key),
-        cx.all()
-            .await?
-            .services
-            .iter()
-            .map(|r| format!("{r:?}"))
-            .collect::<String>(),
+        cx.all().await?.services.iter().map(|r| format!("{r:?}")).collect::<String>(),
     );
     check(!printed.contains(&key[10..]), "a key was printed")?;
     let whole_hash: String = hash.0.iter().map(|byte| format!("{byte:02x}")).collect();

@@ -37,12 +37,7 @@ async fn health(cx: &Ctx) -> Result<Option<Health>, Failure> {
 
 /// Connects instance `i` of service `a` and returns the granted terms.
 async fn join(cx: &Ctx) -> Result<LeaseTerms, Failure> {
-    Ok(granted(
-        cx.registry()
-            .connect(&[instance("i", "a", cx.terms())])
-            .await,
-    )?
-    .terms)
+    Ok(granted(cx.registry().connect(&[instance("i", "a", cx.terms())]).await)?.terms)
 }
 
 async fn watch(cx: &Ctx) -> Result<WatchStream, Failure> {
@@ -63,10 +58,7 @@ async fn acknowledged_beats_keep_an_instance_online(cx: &Ctx) -> Result<(), Fail
     cx.advance(terms.ttl() / 2).await;
     let seen = health(cx).await?;
     let in_time = cx.now() < acknowledged + terms.ttl();
-    check(
-        !in_time || seen == Some(Health::Online),
-        "an acknowledged beat did not count",
-    )
+    check(!in_time || seen == Some(Health::Online), "an acknowledged beat did not count")
 }
 
 async fn silence_is_offline_at_ttl_and_not_before(cx: &Ctx) -> Result<(), Failure> {
@@ -75,10 +67,7 @@ async fn silence_is_offline_at_ttl_and_not_before(cx: &Ctx) -> Result<(), Failur
     cx.advance(terms.ttl() - JUST).await;
     let seen = health(cx).await?;
     let in_time = cx.now() < sent + terms.ttl();
-    check(
-        !in_time || seen == Some(Health::Online),
-        "offline before its ttl",
-    )?;
+    check(!in_time || seen == Some(Health::Online), "offline before its ttl")?;
     cx.advance(JUST + cx.slack()).await;
     check_eq(&health(cx).await?, &Some(Health::Offline), "after the ttl")
 }
@@ -89,10 +78,7 @@ async fn silence_is_delisted_at_ttd_and_not_before(cx: &Ctx) -> Result<(), Failu
     cx.advance(terms.ttd() - JUST).await;
     let seen = health(cx).await?;
     let in_time = cx.now() < sent + terms.ttd();
-    check(
-        !in_time || seen == Some(Health::Offline),
-        "delisted before its ttd",
-    )?;
+    check(!in_time || seen == Some(Health::Offline), "delisted before its ttd")?;
     cx.advance(JUST + cx.slack()).await;
     check_eq(&health(cx).await?, &None, "after the ttd")
 }
@@ -102,22 +88,12 @@ async fn watchers_hear_of_silence_within_the_slack(cx: &Ctx) -> Result<(), Failu
     let mut watch = watch(cx).await?;
     cx.advance(terms.ttl() + cx.slack()).await;
     match &events(cx.next(&mut watch).await?)?[..] {
-        [
-            Event::Health {
-                health: Health::Offline,
-                ..
-            },
-        ] => {}
+        [Event::Health { health: Health::Offline, .. }] => {}
         other => return Err(Failure::new(format!("offline was due, saw {other:?}"))),
     }
     cx.advance(terms.ttd() - terms.ttl() + cx.slack()).await;
     match &events(cx.next(&mut watch).await?)?[..] {
-        [
-            Event::Remove {
-                cause: Cause::Expired,
-                ..
-            },
-        ] => Ok(()),
+        [Event::Remove { cause: Cause::Expired, .. }] => Ok(()),
         other => Err(Failure::new(format!("an expiry was due, saw {other:?}"))),
     }
 }
@@ -131,12 +107,7 @@ async fn one_beat_revives_with_one_event(cx: &Ctx) -> Result<(), Failure> {
     check_eq(&outcome, &BeatOutcome::Revived, "the beat")?;
     check_eq(&health(cx).await?, &Some(Health::Online), "after the beat")?;
     match &events(cx.next(&mut watch).await?)?[..] {
-        [
-            Event::Health {
-                health: Health::Online,
-                ..
-            },
-        ] => {}
+        [Event::Health { health: Health::Online, .. }] => {}
         other => return Err(Failure::new(format!("one revival was due, saw {other:?}"))),
     }
     cx.silent(&mut watch).await
@@ -149,12 +120,7 @@ async fn equal_terms_delist_without_going_offline(cx: &Ctx) -> Result<(), Failur
     cx.advance(lease.terms.ttd() + cx.slack()).await;
     check_eq(&health(cx).await?, &None, "after the only timeout")?;
     match &events(cx.next(&mut watch).await?)?[..] {
-        [
-            Event::Remove {
-                cause: Cause::Expired,
-                ..
-            },
-        ] => Ok(()),
+        [Event::Remove { cause: Cause::Expired, .. }] => Ok(()),
         other => Err(Failure::new(format!("an expiry was due, saw {other:?}"))),
     }
 }
@@ -167,32 +133,20 @@ async fn a_connect_renews_the_lease(cx: &Ctx) -> Result<(), Failure> {
     let sent = cx.now();
     join(cx).await?;
     match &events(cx.next(&mut watch).await?)?[..] {
-        [
-            Event::Health {
-                health: Health::Online,
-                ..
-            },
-        ] => {}
+        [Event::Health { health: Health::Online, .. }] => {}
         other => return Err(Failure::new(format!("a revival was due, saw {other:?}"))),
     }
     cx.advance(terms.ttl() - JUST).await;
     let seen = health(cx).await?;
     let in_time = cx.now() < sent + terms.ttl();
-    check(
-        !in_time || seen == Some(Health::Online),
-        "connecting did not renew the lease",
-    )
+    check(!in_time || seen == Some(Health::Online), "connecting did not renew the lease")
 }
 
 async fn a_beat_for_an_unknown_id_fails_alone(cx: &Ctx) -> Result<(), Failure> {
     join(cx).await?;
     let beats = [beat("never", 1), beat("i", 1), beat("i", 2)];
     let outcomes = cx.registry().heartbeat(&beats).await?;
-    let expected = [
-        BeatOutcome::Unknown,
-        BeatOutcome::Renewed,
-        BeatOutcome::Unknown,
-    ];
+    let expected = [BeatOutcome::Unknown, BeatOutcome::Renewed, BeatOutcome::Unknown];
     check_eq(&outcomes, &expected.to_vec(), "the outcomes, in order")
 }
 
@@ -203,11 +157,7 @@ async fn a_beat_for_a_delisted_id_answers_unknown(cx: &Ctx) -> Result<(), Failur
     check_eq(&outcome, &BeatOutcome::Unknown, "a beat after the ttd")?;
     check_eq(&health(cx).await?, &None, "after that beat")?;
     join(cx).await?;
-    check_eq(
-        &health(cx).await?,
-        &Some(Health::Online),
-        "after connecting again",
-    )
+    check_eq(&health(cx).await?, &Some(Health::Online), "after connecting again")
 }
 
 async fn a_beat_changes_nothing_but_the_lease(cx: &Ctx) -> Result<(), Failure> {
@@ -225,11 +175,7 @@ async fn a_beat_changes_nothing_but_the_lease(cx: &Ctx) -> Result<(), Failure> {
 async fn a_beat_does_not_undo_draining(cx: &Ctx) -> Result<(), Failure> {
     let spec = instance("i", "a", cx.terms());
     granted(cx.registry().connect(std::slice::from_ref(&spec)).await)?;
-    granted(
-        cx.registry()
-            .connect(&[spec.with_phase(Phase::Draining)])
-            .await,
-    )?;
+    granted(cx.registry().connect(&[spec.with_phase(Phase::Draining)]).await)?;
     cx.registry().heartbeat(&[beat("i", 1)]).await?;
     let phase = cx.all().await?.instance(&id("i")).map(|i| i.phase);
     check_eq(&phase, &Some(Phase::Draining), "the phase after a beat")
@@ -237,22 +183,14 @@ async fn a_beat_does_not_undo_draining(cx: &Ctx) -> Result<(), Failure> {
 
 async fn a_batch_of_beats_is_one_round_trip(cx: &Ctx) -> Result<(), Failure> {
     let name = |n: u32| format!("i{n}");
-    let specs: Vec<_> = (0..200)
-        .map(|n| instance(&name(n), "a", cx.terms()))
-        .collect();
+    let specs: Vec<_> = (0..200).map(|n| instance(&name(n), "a", cx.terms())).collect();
     cx.registry().connect(&specs).await?;
     let link = cx.link()?;
     let before = link.round_trips();
     let beats: Vec<_> = (0..200).map(|n| beat(&name(n), 1)).collect();
     let outcomes = cx.registry().heartbeat(&beats).await?;
-    check(
-        outcomes.iter().all(|o| *o == BeatOutcome::Renewed),
-        "a beat was not taken",
-    )?;
-    check(
-        link.round_trips() - before <= 2,
-        "beats cost a round trip each",
-    )
+    check(outcomes.iter().all(|o| *o == BeatOutcome::Renewed), "a beat was not taken")?;
+    check(link.round_trips() - before <= 2, "beats cost a round trip each")
 }
 
 async fn wall_clocks_may_jump(cx: &Ctx) -> Result<(), Failure> {

@@ -31,24 +31,11 @@ cases! { "presence":
 
 async fn a_presence_is_visible_on_another_handle(cx: &Ctx) -> Result<(), Failure> {
     let another = cx.another().await?;
-    let lease = granted(
-        cx.registry()
-            .connect(&[instance("i", "a", cx.terms())])
-            .await,
-    )?;
+    let lease = granted(cx.registry().connect(&[instance("i", "a", cx.terms())]).await)?;
     let view = another.resolve(&query("a")).await?;
-    let seen = view
-        .instance(&id("i"))
-        .map(|i| (i.epoch, i.terms, i.is_routable()));
-    check_eq(
-        &seen,
-        &Some((lease.epoch, lease.terms, true)),
-        "the instance",
-    )?;
-    check(
-        view.revision >= lease.revision,
-        "the view is older than the lease",
-    )
+    let seen = view.instance(&id("i")).map(|i| (i.epoch, i.terms, i.is_routable()));
+    check_eq(&seen, &Some((lease.epoch, lease.terms, true)), "the instance")?;
+    check(view.revision >= lease.revision, "the view is older than the lease")
 }
 
 async fn the_same_connect_again_changes_nothing(cx: &Ctx) -> Result<(), Failure> {
@@ -58,11 +45,7 @@ async fn the_same_connect_again_changes_nothing(cx: &Ctx) -> Result<(), Failure>
     let first = granted(cx.registry().connect(std::slice::from_ref(&spec)).await)?;
     cx.next(&mut watch).await?;
     let again = granted(cx.registry().connect(&[spec]).await)?;
-    check_eq(
-        &(again.epoch, again.revision),
-        &(first.epoch, first.revision),
-        "the lease",
-    )?;
+    check_eq(&(again.epoch, again.revision), &(first.epoch, first.revision), "the lease")?;
     cx.silent(&mut watch).await
 }
 
@@ -104,18 +87,10 @@ async fn a_newer_epoch_supersedes(cx: &Ctx) -> Result<(), Failure> {
     cx.next(&mut watch).await?;
     granted(cx.registry().connect(&[spec.with_epoch(Epoch(2))]).await)?;
     match &events(cx.next(&mut watch).await?)?[..] {
-        [
-            Event::Remove {
-                epoch: Epoch(1),
-                cause: Cause::Superseded,
-                ..
-            },
-            Event::Upsert(i),
-        ] if i.epoch == Epoch(2) => {}
+        [Event::Remove { epoch: Epoch(1), cause: Cause::Superseded, .. }, Event::Upsert(i)]
+            if i.epoch == Epoch(2) => {}
         other => {
-            return Err(Failure::new(format!(
-                "expected a supersession, saw {other:?}"
-            )));
+            return Err(Failure::new(format!("expected a supersession, saw {other:?}")));
         }
     }
     let old = cx.registry().heartbeat_one(beat("i", 1)).await?;
@@ -127,10 +102,7 @@ async fn an_epoch_left_to_the_registry_supersedes(cx: &Ctx) -> Result<(), Failur
     granted(cx.registry().connect(&[spec]).await)?;
     let open = InstanceSpec::new(id("i"), [offer("a")]).with_terms(cx.terms());
     let chosen = granted(cx.registry().connect(&[open]).await)?;
-    check(
-        chosen.epoch > Epoch(1000),
-        "the chosen epoch does not supersede",
-    )?;
+    check(chosen.epoch > Epoch(1000), "the chosen epoch does not supersede")?;
     check_eq(&cx.all().await?.instances.len(), &1, "instances")
 }
 
@@ -139,11 +111,7 @@ async fn instances_of_names_that_look_alike_stay_apart(cx: &Ctx) -> Result<(), F
     let mut watch = cx.registry().watch(&scope("a"), Default::default()).await?;
     cx.next(&mut watch).await?;
     for name in names.iter().rev() {
-        granted(
-            cx.registry()
-                .connect(&[instance(name, name, cx.terms())])
-                .await,
-        )?;
+        granted(cx.registry().connect(&[instance(name, name, cx.terms())]).await)?;
     }
     for name in names {
         let view = cx.registry().resolve(&query(name)).await?;
@@ -169,43 +137,20 @@ async fn limits_on_instances_name_the_field(cx: &Ctx) -> Result<(), Failure> {
         (vec![crowded], "addresses"),
         (vec![long], "zone"),
     ] {
-        match cx
-            .registry()
-            .connect_one(offering("i", offers, cx.terms()))
-            .await
-        {
+        match cx.registry().connect_one(offering("i", offers, cx.terms())).await {
             Err(error) => {
                 check_eq(&error.kind(), &ErrorKind::InvalidArgument, field)?;
-                check_eq(
-                    &error.context("field"),
-                    &Some(field),
-                    "the field that is named",
-                )?;
+                check_eq(&error.context("field"), &Some(field), "the field that is named")?;
             }
             Ok(_) => return Err(Failure::new(format!("a broken {field} was accepted"))),
         }
     }
-    check(
-        cx.all().await?.instances.is_empty(),
-        "a refused instance left something",
-    )
+    check(cx.all().await?.instances.is_empty(), "a refused instance left something")
 }
 
 async fn ids_metadata_and_addresses_round_trip(cx: &Ctx) -> Result<(), Failure> {
-    let ids = [
-        "10.0.0.1:80",
-        "'; DROP TABLE x; --",
-        "%_\\",
-        "🦀/é",
-        "a b",
-        &"i".repeat(255),
-    ];
-    let pairs = [
-        ("k", ""),
-        ("K", "v"),
-        ("k%2F", "tab\tü"),
-        ("quote\"'", "{\"a\":[1]}"),
-    ];
+    let ids = ["10.0.0.1:80", "'; DROP TABLE x; --", "%_\\", "🦀/é", "a b", &"i".repeat(255)];
+    let pairs = [("k", ""), ("K", "v"), ("k%2F", "tab\tü"), ("quote\"'", "{\"a\":[1]}")];
     let metadata = Metadata::new(pairs)?;
     let addresses = [
         "tcp4://169.254.128.35:4321/",
@@ -232,22 +177,13 @@ async fn ids_metadata_and_addresses_round_trip(cx: &Ctx) -> Result<(), Failure> 
 }
 
 async fn disconnect_is_final_and_idempotent(cx: &Ctx) -> Result<(), Failure> {
-    granted(
-        cx.registry()
-            .connect(&[instance("i", "a", cx.terms())])
-            .await,
-    )?;
+    granted(cx.registry().connect(&[instance("i", "a", cx.terms())]).await)?;
     let another = cx.another().await?;
     for _ in 0..2 {
-        cx.registry()
-            .disconnect(&[life("i", 1), life("never", 1)])
-            .await?;
+        cx.registry().disconnect(&[life("i", 1), life("never", 1)]).await?;
         check(!cx.lists(&id("i")).await?, "it is still listed")?;
         let gone = another.resolve(&query("a")).await;
-        check(
-            gone.is_err_and(|e| e.kind() == ErrorKind::NotFound),
-            "another handle lists it",
-        )?;
+        check(gone.is_err_and(|e| e.kind() == ErrorKind::NotFound), "another handle lists it")?;
     }
     Ok(())
 }
@@ -255,21 +191,12 @@ async fn disconnect_is_final_and_idempotent(cx: &Ctx) -> Result<(), Failure> {
 async fn disconnect_of_another_life_is_passed_over(cx: &Ctx) -> Result<(), Failure> {
     let spec = instance("i", "a", cx.terms()).with_epoch(Epoch(5));
     granted(cx.registry().connect(&[spec]).await)?;
-    cx.registry()
-        .disconnect(&[life("i", 4), life("i", 6)])
-        .await?;
-    check(
-        cx.lists(&id("i")).await?,
-        "somebody else's leaving removed it",
-    )
+    cx.registry().disconnect(&[life("i", 4), life("i", 6)]).await?;
+    check(cx.lists(&id("i")).await?, "somebody else's leaving removed it")
 }
 
 async fn a_late_beat_does_not_undo_a_disconnect(cx: &Ctx) -> Result<(), Failure> {
-    granted(
-        cx.registry()
-            .connect(&[instance("i", "a", cx.terms())])
-            .await,
-    )?;
+    granted(cx.registry().connect(&[instance("i", "a", cx.terms())]).await)?;
     cx.registry().disconnect(&[life("i", 1)]).await?;
     let late = cx.registry().heartbeat_one(beat("i", 1)).await?;
     check_eq(&late, &registry_api::BeatOutcome::Unknown, "the late beat")?;
@@ -277,15 +204,9 @@ async fn a_late_beat_does_not_undo_a_disconnect(cx: &Ctx) -> Result<(), Failure>
 }
 
 async fn one_bad_entry_leaves_the_others_untouched(cx: &Ctx) -> Result<(), Failure> {
-    granted(
-        cx.registry()
-            .connect(&[instance("i25", "a", cx.terms()).with_epoch(Epoch(9))])
-            .await,
-    )?;
+    granted(cx.registry().connect(&[instance("i25", "a", cx.terms()).with_epoch(Epoch(9))]).await)?;
     let name = |n: usize| format!("i{n}");
-    let specs: Vec<_> = (0..50)
-        .map(|n| instance(&name(n), "a", cx.terms()))
-        .collect();
+    let specs: Vec<_> = (0..50).map(|n| instance(&name(n), "a", cx.terms())).collect();
     let answers = cx.registry().connect(&specs).await?;
     check_eq(&answers.len(), &50, "answers")?;
     for (place, answer) in answers.into_iter().enumerate() {
@@ -311,10 +232,7 @@ async fn an_instance_with_several_services_appears_and_disappears_at_once(
     granted(cx.registry().connect(&[offering("i", offers, terms)]).await)?;
     for name in ["a", "b", "c"] {
         let view = cx.registry().resolve(&query(name)).await?;
-        check(
-            view.instance(&id("i")).is_some(),
-            format_args!("not under {name}"),
-        )?;
+        check(view.instance(&id("i")).is_some(), format_args!("not under {name}"))?;
     }
     cx.registry().disconnect(&[life("i", 1)]).await?;
     for name in ["a", "b", "c"] {

@@ -24,30 +24,17 @@ cases! { "register":
 
 async fn a_declaration_is_visible_on_another_handle(cx: &Ctx) -> Result<(), Failure> {
     let another = cx.another().await?;
-    let records = cx
-        .registry()
-        .register(registration("o", Create, &["a"]))
-        .await?;
+    let records = cx.registry().register(registration("o", Create, &["a"])).await?;
     let view = another.resolve(&query("a")).await?;
-    check_eq(
-        &view.service(&service("a")),
-        &records.first(),
-        "the declaration of a",
-    )
+    check_eq(&view.service(&service("a")), &records.first(), "the declaration of a")
 }
 
 async fn the_same_declaration_again_keeps_its_record(cx: &Ctx) -> Result<(), Failure> {
     let mut watch = cx.registry().watch(&scope("a"), Default::default()).await?;
     cx.next(&mut watch).await?;
-    let first = cx
-        .registry()
-        .register(registration("o", Merge, &["a"]))
-        .await?;
+    let first = cx.registry().register(registration("o", Merge, &["a"])).await?;
     cx.next(&mut watch).await?;
-    let again = cx
-        .registry()
-        .register(registration("o", Merge, &["a"]))
-        .await?;
+    let again = cx.registry().register(registration("o", Merge, &["a"])).await?;
     check_eq(&again, &first, "the record of an unchanged declaration")?;
     cx.silent(&mut watch).await
 }
@@ -57,24 +44,14 @@ async fn declarations_that_look_alike_stay_apart(cx: &Ctx) -> Result<(), Failure
     for (place, name) in names.into_iter().enumerate() {
         let spec = ServiceSpec::new(service(name)).with_version(place.to_string());
         let by = owner(&format!("o{place}"));
-        cx.registry()
-            .register(Registration::new(by, Create, vec![spec]))
-            .await?;
+        cx.registry().register(Registration::new(by, Create, vec![spec])).await?;
     }
     for (place, name) in names.into_iter().enumerate() {
         let view = cx.registry().resolve(&query(name)).await?;
-        let versions: Vec<_> = view
-            .services
-            .iter()
-            .map(|r| r.spec.version.clone())
-            .collect();
+        let versions: Vec<_> = view.services.iter().map(|r| r.spec.version.clone()).collect();
         check_eq(&versions, &vec![place.to_string()], name)?;
     }
-    check_eq(
-        &cx.all().await?.services.len(),
-        &names.len(),
-        "all declarations",
-    )
+    check_eq(&cx.all().await?.services.len(), &names.len(), "all declarations")
 }
 
 async fn limits_on_declarations_name_the_field(cx: &Ctx) -> Result<(), Failure> {
@@ -86,40 +63,23 @@ async fn limits_on_declarations_name_the_field(cx: &Ctx) -> Result<(), Failure> 
         (vec![long_text], "description"),
         (vec![spec(), spec()], "services"),
     ] {
-        let answer = cx
-            .registry()
-            .register(Registration::new(owner("o"), Create, specs))
-            .await;
+        let answer = cx.registry().register(Registration::new(owner("o"), Create, specs)).await;
         let Err(error) = answer else {
             return Err(Failure::new(format!("a broken {field} was accepted")));
         };
         check_eq(&error.kind(), &ErrorKind::InvalidArgument, field)?;
-        check_eq(
-            &error.context("field"),
-            &Some(field),
-            "the field that is named",
-        )?;
+        check_eq(&error.context("field"), &Some(field), "the field that is named")?;
     }
-    check(
-        cx.all().await?.services.is_empty(),
-        "a refused declaration left something",
-    )
+    check(cx.all().await?.services.is_empty(), "a refused declaration left something")
 }
 
 async fn acknowledged_writes_survive_a_kill(cx: &Ctx) -> Result<(), Failure> {
-    cx.registry()
-        .register(registration("o", Create, &["a"]))
-        .await?;
-    cx.registry()
-        .connect(&[instance("i", "a", cx.terms())])
-        .await?;
+    cx.registry().register(registration("o", Create, &["a"])).await?;
+    cx.registry().connect(&[instance("i", "a", cx.terms())]).await?;
     let killed = cx.world().kill_and_restart().await;
     killed.ok_or_else(|| Failure::absent("the target cannot be killed"))?;
     let view = cx.another().await?.resolve(&query("a")).await?;
-    check(
-        view.service(&service("a")).is_some(),
-        "the declaration is gone",
-    )?;
+    check(view.service(&service("a")).is_some(), "the declaration is gone")?;
     check(view.instance(&id("i")).is_some(), "the instance is gone")
 }
 
@@ -139,25 +99,15 @@ async fn one_of_many_racing_creates_wins(cx: &Ctx) -> Result<(), Failure> {
     let won = answers.iter().filter(|answer| answer.is_ok()).count();
     check_eq(&won, &1, "winners")?;
     for error in answers.into_iter().filter_map(Result::err) {
-        check_eq(
-            &error.kind(),
-            &ErrorKind::AlreadyExists,
-            "what the others get",
-        )?;
+        check_eq(&error.kind(), &ErrorKind::AlreadyExists, "what the others get")?;
     }
     Ok(())
 }
 
 async fn create_is_refused_for_the_same_owner_too(cx: &Ctx) -> Result<(), Failure> {
-    cx.registry()
-        .register(registration("o", Create, &["a"]))
-        .await?;
+    cx.registry().register(registration("o", Create, &["a"])).await?;
     for names in [["a"], ["b"]] {
-        match cx
-            .registry()
-            .register(registration("o", Create, &names))
-            .await
-        {
+        match cx.registry().register(registration("o", Create, &names)).await {
             Err(error) => check_eq(&error.kind(), &ErrorKind::AlreadyExists, names[0])?,
             Ok(_) => return Err(Failure::new("an owner was created twice")),
         }
@@ -166,42 +116,20 @@ async fn create_is_refused_for_the_same_owner_too(cx: &Ctx) -> Result<(), Failur
 }
 
 async fn replace_by_the_same_owner_gets_the_same_record(cx: &Ctx) -> Result<(), Failure> {
-    let first = cx
-        .registry()
-        .register(registration("o", Replace, &["a"]))
-        .await?;
-    let again = cx
-        .another()
-        .await?
-        .register(registration("o", Replace, &["a"]))
-        .await?;
+    let first = cx.registry().register(registration("o", Replace, &["a"])).await?;
+    let again = cx.another().await?.register(registration("o", Replace, &["a"])).await?;
     check_eq(&again, &first, "the record")?;
-    match cx
-        .registry()
-        .register(registration("p", Replace, &["a"]))
-        .await
-    {
+    match cx.registry().register(registration("p", Replace, &["a"])).await {
         Err(error) => check_eq(&error.kind(), &ErrorKind::AlreadyExists, "another owner"),
         Ok(_) => Err(Failure::new("another owner took the name over")),
     }
 }
 
 async fn a_registration_is_all_or_nothing(cx: &Ctx) -> Result<(), Failure> {
-    cx.registry()
-        .register(registration("o", Create, &["taken"]))
-        .await?;
-    let answer = cx
-        .registry()
-        .register(registration("p", Create, &["free", "taken"]))
-        .await;
-    let error = answer
-        .err()
-        .ok_or_else(|| Failure::new("a taken name was given away"))?;
-    check_eq(
-        &error.context("service"),
-        &Some("taken"),
-        "the name in the error",
-    )?;
+    cx.registry().register(registration("o", Create, &["taken"])).await?;
+    let answer = cx.registry().register(registration("p", Create, &["free", "taken"])).await;
+    let error = answer.err().ok_or_else(|| Failure::new("a taken name was given away"))?;
+    check_eq(&error.context("service"), &Some("taken"), "the name in the error")?;
     match cx.registry().resolve(&query("free")).await {
         Err(error) => check_eq(&error.kind(), &ErrorKind::NotFound, "the other name"),
         Ok(_) => Err(Failure::new("half of a registration happened")),
@@ -209,29 +137,13 @@ async fn a_registration_is_all_or_nothing(cx: &Ctx) -> Result<(), Failure> {
 }
 
 async fn replace_withdraws_what_it_does_not_name(cx: &Ctx) -> Result<(), Failure> {
-    cx.registry()
-        .register(registration("o", Create, &["a", "b"]))
-        .await?;
-    cx.registry()
-        .register(registration("o", Merge, &["c"]))
-        .await?;
-    cx.registry()
-        .register(registration("o", Replace, &["b", "d"]))
-        .await?;
+    cx.registry().register(registration("o", Create, &["a", "b"])).await?;
+    cx.registry().register(registration("o", Merge, &["c"])).await?;
+    cx.registry().register(registration("o", Replace, &["b", "d"])).await?;
     let view = cx.registry().resolve(&Query::all()).await?;
-    let names: Vec<_> = view
-        .services
-        .iter()
-        .map(|r| r.spec.name.to_string())
-        .collect();
-    check_eq(
-        &names,
-        &vec!["b".to_owned(), "d".to_owned()],
-        "what is declared",
-    )?;
-    cx.registry()
-        .deregister(&owner("o"), &[service("b"), service("never")])
-        .await?;
+    let names: Vec<_> = view.services.iter().map(|r| r.spec.name.to_string()).collect();
+    check_eq(&names, &vec!["b".to_owned(), "d".to_owned()], "what is declared")?;
+    cx.registry().deregister(&owner("o"), &[service("b"), service("never")]).await?;
     let by_stranger = cx.registry().deregister(&owner("p"), &[service("d")]).await;
     check(by_stranger.is_err(), "a stranger withdrew a declaration")?;
     check_eq(&cx.all().await?.services.len(), &1, "what is left")

@@ -48,10 +48,7 @@ async fn a_view_is_one_snapshot(cx: &Ctx) -> Result<(), Failure> {
         for _ in 0..100 {
             let view = cx.registry().resolve(&query("a")).await?;
             let weights: Vec<_> = view.instances.iter().map(|i| i.offers[0].weight).collect();
-            check(
-                weights.len() == 2 && weights[0] == weights[1],
-                "a view mixes two writes",
-            )?;
+            check(weights.len() == 2 && weights[0] == weights[1], "a view mixes two writes")?;
             tokio::task::yield_now().await;
         }
         Ok::<_, Failure>(())
@@ -68,33 +65,15 @@ async fn not_found_is_a_real_answer(cx: &Ctx) -> Result<(), Failure> {
     check_eq(&kind(never), &not_found, "an unknown service")?;
     let nobody = cx.registry().resolve(&Query::instance(id("i"))).await;
     check_eq(&kind(nobody), &not_found, "an unknown instance")?;
-    check(
-        cx.all().await?.instances.is_empty(),
-        "everything is not found",
-    )?;
+    check(cx.all().await?.instances.is_empty(), "everything is not found")?;
 
-    cx.registry()
-        .register(registration("o", RegistrationMode::Create, &["a"]))
-        .await?;
+    cx.registry().register(registration("o", RegistrationMode::Create, &["a"])).await?;
     let declared = cx.registry().resolve(&query("a")).await?;
-    check(
-        declared.instances.is_empty(),
-        "a declared service without an instance",
-    )?;
-    granted(
-        cx.registry()
-            .connect(&[instance("i", "b", cx.terms())])
-            .await,
-    )?;
+    check(declared.instances.is_empty(), "a declared service without an instance")?;
+    granted(cx.registry().connect(&[instance("i", "b", cx.terms())]).await)?;
     let filter = Filter::default().with_zone("nowhere");
-    let filtered = cx
-        .registry()
-        .resolve(&query("b").with_filter(filter))
-        .await?;
-    check(
-        filtered.instances.is_empty(),
-        "a filter is no reason for not found",
-    )
+    let filtered = cx.registry().resolve(&query("b").with_filter(filter)).await?;
+    check(filtered.instances.is_empty(), "a filter is no reason for not found")
 }
 
 async fn unreachable_is_unavailable_and_never_not_found(cx: &Ctx) -> Result<(), Failure> {
@@ -115,9 +94,7 @@ async fn filters_give_the_same_set(cx: &Ctx) -> Result<(), Failure> {
     let west = Offer::new(service("a"), address("grpc://10.0.0.2:1")).with_zone("west");
     let tagged = offer("a").with_metadata(Metadata::new([("tier", "gold"), ("x", "y")])?);
     // Matches only through an offer for another service, which must not count.
-    let decoy = offer("b")
-        .with_zone("east")
-        .with_metadata(Metadata::new([("tier", "gold")])?);
+    let decoy = offer("b").with_zone("east").with_metadata(Metadata::new([("tier", "gold")])?);
     let specs = [
         offering("east", [east], cx.terms()),
         offering("west", [west], cx.terms()),
@@ -138,18 +115,9 @@ async fn filters_give_the_same_set(cx: &Ctx) -> Result<(), Failure> {
         (any().with_transport(Transport::Amqp), &[]),
         (any().with_metadata(gold), &["tagged"]),
         (any().with_phase(Phase::Draining), &["tagged"]),
-        (
-            any()
-                .with_phase(Phase::Draining)
-                .with_phase(Phase::Ready)
-                .with_zone("west"),
-            &["west"],
-        ),
+        (any().with_phase(Phase::Draining).with_phase(Phase::Ready).with_zone("west"), &["west"]),
     ] {
-        let view = cx
-            .registry()
-            .resolve(&query("a").with_filter(filter.clone()))
-            .await?;
+        let view = cx.registry().resolve(&query("a").with_filter(filter.clone())).await?;
         let seen: Vec<_> = view.instances.iter().map(|i| i.id.as_str()).collect();
         check_eq(&seen, &expected.to_vec(), &format!("{filter:?}"))?;
     }
@@ -168,29 +136,19 @@ async fn routable_means_online_and_ready(cx: &Ctx) -> Result<(), Failure> {
     cx.advance(terms.ttl() + cx.slack()).await;
     let beats = ["draining", "ready", "starting"].map(|name| beat(name, 1));
     cx.registry().heartbeat(&beats).await?;
-    let view = cx
-        .registry()
-        .resolve(&query("a").with_filter(Filter::routable()))
-        .await?;
+    let view = cx.registry().resolve(&query("a").with_filter(Filter::routable())).await?;
     let seen: Vec<_> = view.instances.iter().map(|i| i.id.as_str()).collect();
     check_eq(&seen, &vec!["ready"], "what may be picked")?;
     let mut offline = Filter::default();
     offline.health = Some(Health::Offline);
-    let view = cx
-        .registry()
-        .resolve(&query("a").with_filter(offline))
-        .await?;
+    let view = cx.registry().resolve(&query("a").with_filter(offline)).await?;
     let seen: Vec<_> = view.instances.iter().map(|i| i.id.as_str()).collect();
     check_eq(&seen, &vec!["silent"], "who is offline")
 }
 
 async fn a_set_never_becomes_empty_by_an_error(cx: &Ctx) -> Result<(), Failure> {
     let link = cx.link()?.clone();
-    granted(
-        cx.registry()
-            .connect(&[instance("i", "a", cx.terms())])
-            .await,
-    )?;
+    granted(cx.registry().connect(&[instance("i", "a", cx.terms())]).await)?;
     let mut watch = cx.registry().watch(&scope("a"), WatchFrom::Now).await?;
     cx.next(&mut watch).await?;
     for _ in 0..5 {
@@ -222,15 +180,8 @@ async fn reads_and_watches_never_go_back(cx: &Ctx) -> Result<(), Failure> {
         let lease = granted(cx.registry().connect(&[spec]).await)?;
         let view = cx.registry().resolve(&query("a")).await?;
         check(view.revision >= read, "a read went back")?;
-        check(
-            view.revision >= lease.revision,
-            "a read does not show a write",
-        )?;
-        check_eq(
-            &view.instances[0].offers[0].weight.0,
-            &round,
-            "the newest data",
-        )?;
+        check(view.revision >= lease.revision, "a read does not show a write")?;
+        check_eq(&view.instances[0].offers[0].weight.0, &round, "the newest data")?;
         read = view.revision;
         while told < lease.revision {
             let revision = cx.next(&mut watch).await?.revision();
@@ -239,8 +190,5 @@ async fn reads_and_watches_never_go_back(cx: &Ctx) -> Result<(), Failure> {
         }
     }
     cx.registry().disconnect(&[life("i", 1)]).await?;
-    check(
-        cx.registry().resolve(&query("a")).await.is_err(),
-        "an old view came back",
-    )
+    check(cx.registry().resolve(&query("a")).await.is_err(), "an old view came back")
 }

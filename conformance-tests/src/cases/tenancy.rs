@@ -18,18 +18,9 @@ async fn reads_and_watches_stay_within_a_namespace(cx: &Ctx) -> Result<(), Failu
     let WatchItem::Reset(view) = cx.next(&mut watch).await? else {
         return Err(Failure::new("the first item is no reset"));
     };
-    check(
-        view.instances.is_empty(),
-        "another namespace begins with something",
-    )?;
-    cx.registry()
-        .register(registration("o", RegistrationMode::Create, &["a"]))
-        .await?;
-    granted(
-        cx.registry()
-            .connect(&[instance("i", "a", cx.terms())])
-            .await,
-    )?;
+    check(view.instances.is_empty(), "another namespace begins with something")?;
+    cx.registry().register(registration("o", RegistrationMode::Create, &["a"])).await?;
+    granted(cx.registry().connect(&[instance("i", "a", cx.terms())]).await)?;
     match elsewhere.resolve(&query("a")).await {
         Err(error) => check_eq(&error.kind(), &ErrorKind::NotFound, "the other namespace")?,
         Ok(_) => return Err(Failure::new("a read crossed the border")),
@@ -49,20 +40,10 @@ async fn writes_stay_within_a_namespace(cx: &Ctx) -> Result<(), Failure> {
     granted(cx.registry().connect(std::slice::from_ref(&spec)).await)?;
 
     let stranger = elsewhere.heartbeat(&[beat("i", 1)]).await?;
-    check_eq(
-        &stranger,
-        &vec![registry_api::BeatOutcome::Unknown],
-        "a beat from elsewhere",
-    )?;
+    check_eq(&stranger, &vec![registry_api::BeatOutcome::Unknown], "a beat from elsewhere")?;
     elsewhere.disconnect(&[life("i", 1)]).await?;
     elsewhere.deregister(&owner("o"), &[service("a")]).await?;
     let view = cx.registry().resolve(&query("a")).await?;
-    check(
-        view.instance(&id("i")).is_some(),
-        "a leave crossed the border",
-    )?;
-    check(
-        view.service(&service("a")).is_some(),
-        "a withdrawal crossed the border",
-    )
+    check(view.instance(&id("i")).is_some(), "a leave crossed the border")?;
+    check(view.service(&service("a")).is_some(), "a withdrawal crossed the border")
 }

@@ -27,27 +27,15 @@ cases! { "watch":
 }
 
 async fn starts_with_a_reset_and_continues_without_a_hole(cx: &Ctx) -> Result<(), Failure> {
-    granted(
-        cx.registry()
-            .connect(&[instance("i", "a", cx.terms())])
-            .await,
-    )?;
+    granted(cx.registry().connect(&[instance("i", "a", cx.terms())]).await)?;
     let mut watch = cx.registry().watch(&Scope::All, WatchFrom::Now).await?;
     let WatchItem::Reset(view) = cx.next(&mut watch).await? else {
         return Err(Failure::new("the first item is no reset"));
     };
     check_eq(&view, &cx.all().await?, "the reset")?;
     // Between the snapshot and the next poll, where naive watches lose writes.
-    granted(
-        cx.registry()
-            .connect(&[instance("j", "a", cx.terms())])
-            .await,
-    )?;
-    granted(
-        cx.registry()
-            .connect(&[instance("k", "a", cx.terms())])
-            .await,
-    )?;
+    granted(cx.registry().connect(&[instance("j", "a", cx.terms())]).await)?;
+    granted(cx.registry().connect(&[instance("k", "a", cx.terms())]).await)?;
     for expected in ["j", "k"] {
         match &events(cx.next(&mut watch).await?)?[..] {
             [Event::Upsert(i)] => check_eq(&i.id, &id(expected), "the next instance")?,
@@ -98,18 +86,10 @@ async fn each_write_is_one_item_with_its_own_revision(cx: &Ctx) -> Result<(), Fa
     let mut last = cx.next(&mut watch).await?.revision();
     for n in 0..10 {
         let name = format!("i{n}");
-        let lease = granted(
-            cx.registry()
-                .connect(&[instance(&name, "a", cx.terms())])
-                .await,
-        )?;
+        let lease = granted(cx.registry().connect(&[instance(&name, "a", cx.terms())]).await)?;
         let item = cx.next(&mut watch).await?;
         check(item.revision() > last, "a revision did not grow")?;
-        check_eq(
-            &item.revision(),
-            &lease.revision,
-            "the revision of the write",
-        )?;
+        check_eq(&item.revision(), &lease.revision, "the revision of the write")?;
         check_eq(&events(item)?.len(), &1, "events of one write")?;
         last = lease.revision;
     }
@@ -117,43 +97,24 @@ async fn each_write_is_one_item_with_its_own_revision(cx: &Ctx) -> Result<(), Fa
 }
 
 async fn declarations_are_told_too(cx: &Ctx) -> Result<(), Failure> {
-    let mut watch = cx
-        .registry()
-        .watch(&Scope::Declarations, WatchFrom::Now)
-        .await?;
+    let mut watch = cx.registry().watch(&Scope::Declarations, WatchFrom::Now).await?;
     cx.next(&mut watch).await?;
     let create = registration("o", RegistrationMode::Create, &["a"]);
     let records = cx.registry().register(create).await?;
-    granted(
-        cx.registry()
-            .connect(&[instance("i", "a", cx.terms())])
-            .await,
-    )?;
-    cx.registry()
-        .deregister(&owner("o"), &[service("a")])
-        .await?;
+    granted(cx.registry().connect(&[instance("i", "a", cx.terms())]).await)?;
+    cx.registry().deregister(&owner("o"), &[service("a")]).await?;
     let declared = events(cx.next(&mut watch).await?)?;
-    check_eq(
-        &declared,
-        &vec![Event::Service(records[0].clone())],
-        "the declaration",
-    )?;
+    check_eq(&declared, &vec![Event::Service(records[0].clone())], "the declaration")?;
     let withdrawn = events(cx.next(&mut watch).await?)?;
     let name = service("a");
-    check_eq(
-        &withdrawn,
-        &vec![Event::ServiceRemoved { name }],
-        "the withdrawal",
-    )
+    check_eq(&withdrawn, &vec![Event::ServiceRemoved { name }], "the withdrawal")
 }
 
 async fn fifty_changes_in_one_write_arrive_together(cx: &Ctx) -> Result<(), Failure> {
     let mut watch = cx.registry().watch(&scope("a"), WatchFrom::Now).await?;
     cx.next(&mut watch).await?;
     let name = |n: u32| format!("i{n:02}");
-    let specs: Vec<_> = (0..50)
-        .map(|n| instance(&name(n), "a", cx.terms()))
-        .collect();
+    let specs: Vec<_> = (0..50).map(|n| instance(&name(n), "a", cx.terms())).collect();
     cx.registry().connect(&specs).await?;
     // Nothing forbids a backend to commit a batch in parts, each atomic.
     let mut seen = Vec::new();
@@ -171,9 +132,7 @@ async fn fifty_changes_in_one_write_arrive_together(cx: &Ctx) -> Result<(), Fail
 
 async fn fifty_expiries_in_one_tick_yield_fifty_removals(cx: &Ctx) -> Result<(), Failure> {
     let name = |n: u32| format!("i{n:02}");
-    let specs: Vec<_> = (0..50)
-        .map(|n| instance(&name(n), "a", cx.terms()))
-        .collect();
+    let specs: Vec<_> = (0..50).map(|n| instance(&name(n), "a", cx.terms())).collect();
     let answers = cx.registry().connect(&specs).await?;
     let terms = granted(Ok(answers))?.terms;
     let mut watch = cx.registry().watch(&scope("a"), WatchFrom::Now).await?;
@@ -183,15 +142,8 @@ async fn fifty_expiries_in_one_tick_yield_fifty_removals(cx: &Ctx) -> Result<(),
     while gone.len() < 50 {
         for event in events(cx.next(&mut watch).await?)? {
             match event {
-                Event::Health {
-                    health: Health::Offline,
-                    ..
-                } => {}
-                Event::Remove {
-                    id,
-                    cause: Cause::Expired,
-                    ..
-                } => gone.push(id.to_string()),
+                Event::Health { health: Health::Offline, .. } => {}
+                Event::Remove { id, cause: Cause::Expired, .. } => gone.push(id.to_string()),
                 other => return Err(Failure::new(format!("expiries were due, saw {other:?}"))),
             }
         }
@@ -205,48 +157,25 @@ async fn an_instance_with_32_offers_is_one_event(cx: &Ctx) -> Result<(), Failure
     let mut watch = cx.registry().watch(&Scope::All, WatchFrom::Now).await?;
     cx.next(&mut watch).await?;
     let offers = (0..32).map(|n| offer(&format!("s{n}")));
-    granted(
-        cx.registry()
-            .connect(&[offering("i", offers, cx.terms())])
-            .await,
-    )?;
+    granted(cx.registry().connect(&[offering("i", offers, cx.terms())]).await)?;
     match &events(cx.next(&mut watch).await?)?[..] {
         [Event::Upsert(i)] => check_eq(&i.offers.len(), &32, "the offers")?,
         other => return Err(Failure::new(format!("one upsert was due, saw {other:?}"))),
     }
     cx.registry().disconnect(&[life("i", 1)]).await?;
-    check_eq(
-        &events(cx.next(&mut watch).await?)?.len(),
-        &1,
-        "events of its leaving",
-    )?;
+    check_eq(&events(cx.next(&mut watch).await?)?.len(), &1, "events of its leaving")?;
     cx.silent(&mut watch).await
 }
 
 async fn watching_an_unknown_service_starts_empty(cx: &Ctx) -> Result<(), Failure> {
-    granted(
-        cx.registry()
-            .connect(&[instance("j", "b", cx.terms())])
-            .await,
-    )?;
+    granted(cx.registry().connect(&[instance("j", "b", cx.terms())]).await)?;
     let mut watch = cx.registry().watch(&scope("a"), WatchFrom::Now).await?;
     let WatchItem::Reset(view) = cx.next(&mut watch).await? else {
         return Err(Failure::new("the first item is no reset"));
     };
-    check(
-        view.instances.is_empty() && view.services.is_empty(),
-        "it is not empty",
-    )?;
-    granted(
-        cx.registry()
-            .connect(&[instance("i", "a", cx.terms())])
-            .await,
-    )?;
-    check_eq(
-        &events(cx.next(&mut watch).await?)?.len(),
-        &1,
-        "the first registration",
-    )
+    check(view.instances.is_empty() && view.services.is_empty(), "it is not empty")?;
+    granted(cx.registry().connect(&[instance("i", "a", cx.terms())]).await)?;
+    check_eq(&events(cx.next(&mut watch).await?)?.len(), &1, "the first registration")
 }
 
 async fn every_removal_names_its_cause(cx: &Ctx) -> Result<(), Failure> {
@@ -255,11 +184,7 @@ async fn every_removal_names_its_cause(cx: &Ctx) -> Result<(), Failure> {
     let spec = |name| instance(name, "a", cx.terms());
     let terms = granted(cx.registry().connect(&[spec("left")]).await)?.terms;
     granted(cx.registry().connect(&[spec("moved")]).await)?;
-    granted(
-        cx.registry()
-            .connect(&[spec("moved").with_epoch(Epoch(2))])
-            .await,
-    )?;
+    granted(cx.registry().connect(&[spec("moved").with_epoch(Epoch(2))]).await)?;
     cx.registry().disconnect(&[life("left", 1)]).await?;
     cx.advance(terms.ttd() + cx.slack()).await;
     let mut causes = Vec::new();
@@ -291,10 +216,7 @@ async fn changes_arrive_without_waiting_for_a_poll(cx: &Ctx) -> Result<(), Failu
         cx.next(&mut watch).await?;
         late += u32::from(cx.now().since(sent) > Duration::from_millis(500));
     }
-    check(
-        late <= 1,
-        format_args!("{late} of 100 changes took more than 500 ms"),
-    )?;
+    check(late <= 1, format_args!("{late} of 100 changes took more than 500 ms"))?;
     let view = cx.registry().resolve(&Query::all()).await?;
     check_eq(&view.instances.len(), &100, "instances")
 }

@@ -25,21 +25,9 @@ cases! { "watch_faults":
 }
 
 async fn resumes_after_the_revision_without_repeating_it(cx: &Ctx) -> Result<(), Failure> {
-    granted(
-        cx.registry()
-            .connect(&[instance("i", "a", cx.terms())])
-            .await,
-    )?;
-    let seen = granted(
-        cx.registry()
-            .connect(&[instance("j", "a", cx.terms())])
-            .await,
-    )?;
-    granted(
-        cx.registry()
-            .connect(&[instance("k", "a", cx.terms())])
-            .await,
-    )?;
+    granted(cx.registry().connect(&[instance("i", "a", cx.terms())]).await)?;
+    let seen = granted(cx.registry().connect(&[instance("j", "a", cx.terms())]).await)?;
+    granted(cx.registry().connect(&[instance("k", "a", cx.terms())]).await)?;
     let from = WatchFrom::Revision(seen.revision);
     let mut watch = cx.another().await?.watch(&scope("a"), from).await?;
     match &events(cx.next(&mut watch).await?)?[..] {
@@ -50,16 +38,8 @@ async fn resumes_after_the_revision_without_repeating_it(cx: &Ctx) -> Result<(),
 }
 
 async fn a_resumed_watch_begins_with_who_is_not_online(cx: &Ctx) -> Result<(), Failure> {
-    let lease = granted(
-        cx.registry()
-            .connect(&[instance("i", "a", cx.terms())])
-            .await,
-    )?;
-    let fresh = granted(
-        cx.registry()
-            .connect(&[instance("j", "a", cx.terms())])
-            .await,
-    )?;
+    let lease = granted(cx.registry().connect(&[instance("i", "a", cx.terms())]).await)?;
+    let fresh = granted(cx.registry().connect(&[instance("j", "a", cx.terms())]).await)?;
     cx.advance(lease.terms.ttl() + cx.slack()).await;
     cx.registry().heartbeat(&[beat("j", 1)]).await?;
     // The revival of j is told before the watch begins.
@@ -67,64 +47,33 @@ async fn a_resumed_watch_begins_with_who_is_not_online(cx: &Ctx) -> Result<(), F
     let from = WatchFrom::Revision(fresh.revision);
     let mut watch = cx.registry().watch(&scope("a"), from).await?;
     match &events(cx.next(&mut watch).await?)?[..] {
-        [
-            Event::Health {
-                id: who,
-                health: Health::Offline,
-                ..
-            },
-        ] => {
+        [Event::Health { id: who, health: Health::Offline, .. }] => {
             check_eq(who, &id("i"), "who is not online")?;
         }
         other => {
-            return Err(Failure::new(format!(
-                "one judgement was due, saw {other:?}"
-            )));
+            return Err(Failure::new(format!("one judgement was due, saw {other:?}")));
         }
     }
     cx.silent(&mut watch).await
 }
 
 async fn a_revision_of_another_era_yields_a_reset(cx: &Ctx) -> Result<(), Failure> {
-    let lease = granted(
-        cx.registry()
-            .connect(&[instance("i", "a", cx.terms())])
-            .await,
-    )?;
+    let lease = granted(cx.registry().connect(&[instance("i", "a", cx.terms())]).await)?;
     let Revision { era, number } = lease.revision;
     let foreign = Era(era.0 ^ 1);
-    for revision in [
-        Revision {
-            era: foreign,
-            number,
-        },
-        Revision {
-            era,
-            number: number + 100,
-        },
-    ] {
-        let mut watch = cx
-            .registry()
-            .watch(&scope("a"), WatchFrom::Revision(revision))
-            .await?;
+    for revision in [Revision { era: foreign, number }, Revision { era, number: number + 100 }] {
+        let mut watch = cx.registry().watch(&scope("a"), WatchFrom::Revision(revision)).await?;
         let item = cx.next(&mut watch).await?;
         let WatchItem::Reset(view) = item else {
             return Err(Failure::new(format!("a reset was due, saw {item:?}")));
         };
-        check(
-            view.instance(&id("i")).is_some(),
-            "the reset misses an instance",
-        )?;
+        check(view.instance(&id("i")).is_some(), "the reset misses an instance")?;
     }
     Ok(())
 }
 
 async fn a_compacted_revision_yields_a_reset(cx: &Ctx) -> Result<(), Failure> {
-    let first = granted(
-        cx.registry()
-            .connect(&[instance("i", "a", cx.terms())])
-            .await,
-    )?;
+    let first = granted(cx.registry().connect(&[instance("i", "a", cx.terms())]).await)?;
     flood(cx, cx.registry().info().limits.watch_backlog + 1).await?;
     let from = WatchFrom::Revision(first.revision);
     let mut watch = cx.registry().watch(&scope("flood"), from).await?;
@@ -146,24 +95,17 @@ async fn a_cut_watch_is_right_again_within_five_seconds(cx: &Ctx) -> Result<(), 
     // While it is cut: one leaves, one goes offline and comes back, one joins.
     link.cut();
     cx.advance(terms.ttl() / 3).await;
-    check(
-        cx.item(&mut watch).await?.is_none(),
-        "a cut watch said something",
-    )?;
+    check(cx.item(&mut watch).await?.is_none(), "a cut watch said something")?;
     link.heal();
     let other = cx.another().await?;
     other.disconnect(&[life("leaves", 1)]).await?;
     granted(other.connect(&[spec("joins")]).await)?;
-    other
-        .heartbeat(&[beat("stays", 1), beat("joins", 1)])
-        .await?;
+    other.heartbeat(&[beat("stays", 1), beat("joins", 1)]).await?;
     link.cut();
     link.heal();
 
     cx.advance(Duration::from_secs(5)).await;
-    cx.registry()
-        .heartbeat(&[beat("stays", 1), beat("joins", 1)])
-        .await?;
+    cx.registry().heartbeat(&[beat("stays", 1), beat("joins", 1)]).await?;
     cx.advance(cx.slack()).await;
     let mut last = replica.revision();
     while let Some(item) = cx.item(&mut watch).await? {
@@ -178,19 +120,12 @@ async fn a_cut_watch_is_right_again_within_five_seconds(cx: &Ctx) -> Result<(), 
 }
 
 async fn a_watch_never_goes_silent(cx: &Ctx) -> Result<(), Failure> {
-    let lease = granted(
-        cx.registry()
-            .connect(&[instance("i", "a", cx.terms())])
-            .await,
-    )?;
+    let lease = granted(cx.registry().connect(&[instance("i", "a", cx.terms())]).await)?;
     let mut watch = cx.registry().watch(&scope("b"), WatchFrom::Now).await?;
     cx.next(&mut watch).await?;
     let interval = cx.registry().info().limits.progress_interval;
     for _ in 0..3 {
-        check(
-            cx.item(&mut watch).await?.is_none(),
-            "something was told too early",
-        )?;
+        check(cx.item(&mut watch).await?.is_none(), "something was told too early")?;
         cx.advance(interval + cx.slack()).await;
         match cx.item(&mut watch).await? {
             Some(WatchItem::Progress(revision)) => {
@@ -217,20 +152,10 @@ async fn a_reader_that_never_reads_costs_a_bounded_backlog(cx: &Ctx) -> Result<(
         replica.apply(item);
     }
     let truth = cx.registry().resolve(&query("flood")).await?.instances;
-    check_eq(
-        &replica.view().map(|view| view.instances),
-        &Some(truth),
-        "what it believes",
-    )?;
+    check_eq(&replica.view().map(|view| view.instances), &Some(truth), "what it believes")?;
     let bound = backlog + FLOOD;
-    check(
-        told <= bound,
-        format_args!("{told} of {written} events were kept, not {bound}"),
-    )?;
-    check(
-        cx.item(&mut fast).await?.is_some(),
-        "another reader was told nothing",
-    )
+    check(told <= bound, format_args!("{told} of {written} events were kept, not {bound}"))?;
+    check(cx.item(&mut fast).await?.is_some(), "another reader was told nothing")
 }
 
 async fn dropping_the_stream_releases_it(cx: &Ctx) -> Result<(), Failure> {
@@ -245,29 +170,17 @@ async fn dropping_the_stream_releases_it(cx: &Ctx) -> Result<(), Failure> {
 }
 
 async fn junk_is_skipped_and_others_are_served(cx: &Ctx) -> Result<(), Failure> {
-    granted(
-        cx.registry()
-            .connect(&[instance("i", "a", cx.terms())])
-            .await,
-    )?;
+    granted(cx.registry().connect(&[instance("i", "a", cx.terms())]).await)?;
     let mut watch = cx.registry().watch(&scope("a"), WatchFrom::Now).await?;
     cx.next(&mut watch).await?;
     let planted = cx.world().plant_junk().await;
     planted.ok_or_else(|| Failure::absent("nothing can be planted in this target"))?;
-    granted(
-        cx.registry()
-            .connect(&[instance("j", "a", cx.terms())])
-            .await,
-    )?;
+    granted(cx.registry().connect(&[instance("j", "a", cx.terms())]).await)?;
     match &events(cx.next(&mut watch).await?)?[..] {
         [Event::Upsert(i)] => check_eq(&i.id, &id("j"), "the change after the junk")?,
         other => return Err(Failure::new(format!("one upsert was due, saw {other:?}"))),
     }
-    check_eq(
-        &cx.all().await?.instances.len(),
-        &2,
-        "instances next to the junk",
-    )
+    check_eq(&cx.all().await?.instances.len(), &2, "instances next to the junk")
 }
 
 /// How many instances [`flood`] updates over and over.
@@ -294,15 +207,8 @@ async fn flood(cx: &Ctx, events: usize) -> Result<usize, Failure> {
 
 /// A resumed watch is refused, and nothing else happens, where it is not claimed.
 pub(crate) async fn resume_is_refused(cx: &Ctx) -> Result<(), Failure> {
-    let lease = cx
-        .registry()
-        .connect_one(instance("i", "a", cx.terms()))
-        .await?;
-    match cx
-        .registry()
-        .watch(&scope("a"), WatchFrom::Revision(lease.revision))
-        .await
-    {
+    let lease = cx.registry().connect_one(instance("i", "a", cx.terms())).await?;
+    match cx.registry().watch(&scope("a"), WatchFrom::Revision(lease.revision)).await {
         Err(error) => check_eq(&error.kind(), &ErrorKind::Unsupported, "the refusal"),
         Ok(_) => Err(Failure::new("what is not claimed was not refused")),
     }

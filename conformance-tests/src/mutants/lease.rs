@@ -25,11 +25,7 @@ impl Known {
     }
 
     fn get(&self, id: &InstanceId) -> Option<InstanceSpec> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(id)
-            .cloned()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
     }
 }
 
@@ -51,10 +47,7 @@ impl Defect for Lies {
         }
         let answers = inner.connect(&bent).await?;
         let straight = |(answer, spec): (Result<Lease>, &InstanceSpec)| {
-            answer.map(|lease| Lease {
-                terms: spec.terms,
-                ..lease
-            })
+            answer.map(|lease| Lease { terms: spec.terms, ..lease })
         };
         Ok(answers.into_iter().zip(instances).map(straight).collect())
     }
@@ -116,10 +109,7 @@ impl Defect for Resurrects {
 
     async fn disconnect(&self, inner: &Arc<dyn Registry>, left: &[InstanceRef]) -> Result<()> {
         let ids = left.iter().map(|reference| reference.id.clone());
-        self.left
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .extend(ids);
+        self.left.lock().unwrap_or_else(PoisonError::into_inner).extend(ids);
         inner.disconnect(left).await
     }
 
@@ -130,11 +120,7 @@ impl Defect for Resurrects {
     ) -> Result<Vec<BeatOutcome>> {
         let mut outcomes = inner.heartbeat(beats).await?;
         for (beat, outcome) in beats.iter().zip(&mut outcomes) {
-            let left = self
-                .left
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .contains(&beat.id);
+            let left = self.left.lock().unwrap_or_else(PoisonError::into_inner).contains(&beat.id);
             let (Some(spec), BeatOutcome::Unknown) = (self.known.get(&beat.id), *outcome) else {
                 continue;
             };
@@ -152,11 +138,7 @@ impl Defect for Resurrects {
 }
 
 fn resurrects(what: Undead) -> Arc<dyn Defect> {
-    Arc::new(Resurrects {
-        what,
-        known: Known::default(),
-        left: Mutex::default(),
-    })
+    Arc::new(Resurrects { what, known: Known::default(), left: Mutex::default() })
 }
 
 pub(super) fn zombie() -> Arc<dyn Defect> {
@@ -275,8 +257,5 @@ impl Defect for WallClock {
 }
 
 pub(super) fn wall_clock(clock: &ManualClock) -> Arc<dyn Defect> {
-    Arc::new(WallClock {
-        clock: clock.clone(),
-        beaten: Mutex::default(),
-    })
+    Arc::new(WallClock { clock: clock.clone(), beaten: Mutex::default() })
 }

@@ -16,20 +16,14 @@ struct EmptyOnError;
 #[async_trait]
 impl Defect for EmptyOnError {
     async fn resolve(&self, inner: &Arc<dyn Registry>, query: &Query) -> Result<View> {
-        inner
-            .resolve(query)
-            .await
-            .or_else(|error| match error.kind() {
-                ErrorKind::Unavailable => Ok(View {
-                    revision: Revision {
-                        era: Era(0),
-                        number: 0,
-                    },
-                    services: Vec::new(),
-                    instances: Vec::new(),
-                }),
-                _ => Err(error),
-            })
+        inner.resolve(query).await.or_else(|error| match error.kind() {
+            ErrorKind::Unavailable => Ok(View {
+                revision: Revision { era: Era(0), number: 0 },
+                services: Vec::new(),
+                instances: Vec::new(),
+            }),
+            _ => Err(error),
+        })
     }
 }
 
@@ -44,13 +38,10 @@ struct NotFoundForUnreachable;
 #[async_trait]
 impl Defect for NotFoundForUnreachable {
     async fn resolve(&self, inner: &Arc<dyn Registry>, query: &Query) -> Result<View> {
-        inner
-            .resolve(query)
-            .await
-            .map_err(|error| match error.kind() {
-                ErrorKind::Unavailable => Error::new(ErrorKind::NotFound, "no such service"),
-                _ => error,
-            })
+        inner.resolve(query).await.map_err(|error| match error.kind() {
+            ErrorKind::Unavailable => Error::new(ErrorKind::NotFound, "no such service"),
+            _ => error,
+        })
     }
 }
 
@@ -93,14 +84,9 @@ impl Defect for Confuses {
         };
         let everything = inner.resolve(&Query::all()).await?;
         let meant = |other: &ServiceName| {
-            names
-                .iter()
-                .any(|asked| (self.0)(asked.as_str(), other.as_str()))
+            names.iter().any(|asked| (self.0)(asked.as_str(), other.as_str()))
         };
-        let declared = everything
-            .services
-            .iter()
-            .map(|record| record.spec.name.clone());
+        let declared = everything.services.iter().map(|record| record.spec.name.clone());
         let offered = everything.instances.iter().flat_map(|i| i.offers.iter());
         let offered = offered.map(|offer| offer.service.clone());
         let mut confused: Vec<_> = declared.chain(offered).filter(|n| meant(n)).collect();

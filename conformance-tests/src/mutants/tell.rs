@@ -25,10 +25,9 @@ impl Defect for Bends {
     ) -> Result<WatchStream> {
         let bend = self.0;
         let bend = move |item| match item {
-            WatchItem::Changes { revision, events } => WatchItem::Changes {
-                revision,
-                events: bend(events),
-            },
+            WatchItem::Changes { revision, events } => {
+                WatchItem::Changes { revision, events: bend(events) }
+            }
             other => other,
         };
         let items = inner.watch(scope, from).await?;
@@ -102,10 +101,8 @@ impl Defect for Repeats {
         scope: &Scope,
         from: WatchFrom,
     ) -> Result<WatchStream> {
-        let earlier = |revision: Revision| Revision {
-            number: revision.number.saturating_sub(1),
-            ..revision
-        };
+        let earlier =
+            |revision: Revision| Revision { number: revision.number.saturating_sub(1), ..revision };
         let from = match from {
             WatchFrom::Now => WatchFrom::Now,
             WatchFrom::Revision(revision) => WatchFrom::Revision(earlier(revision)),

@@ -49,19 +49,12 @@ impl Defect for PartialRemoval {
         instances: &[InstanceSpec],
     ) -> Result<Vec<Result<Lease>>> {
         let known = instances.iter().map(|spec| (spec.id.clone(), spec.clone()));
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .extend(known);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(known);
         inner.connect(instances).await
     }
 
     async fn disconnect(&self, inner: &Arc<dyn Registry>, left: &[InstanceRef]) -> Result<()> {
-        let known = self
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for reference in left {
             match known.get(&reference.id) {
                 Some(spec) if spec.offers.len() > 1 => {
@@ -132,10 +125,7 @@ impl Access for ClearKeys {
         let view = self.registry.resolve(&Query::all()).await?;
         let holds = |record: &&Arc<registry_api::ServiceRecord>| record.keys.contains(&key);
         let Some(record) = view.services.iter().find(holds) else {
-            return Err(Error::new(
-                ErrorKind::Unauthenticated,
-                "the key is not known",
-            ));
+            return Err(Error::new(ErrorKind::Unauthenticated, "the key is not known"));
         };
         match action {
             Action::Serve(services) if services.contains(&record.spec.name) => {

@@ -61,9 +61,7 @@ async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
     let mut response = problem::text(StatusCode::OK, admin.metrics.text());
     let open_metrics = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     let content_type = HeaderValue::from_static(open_metrics);
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, content_type);
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
     response
 }
 

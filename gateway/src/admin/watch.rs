@@ -33,11 +33,7 @@ pub(super) async fn watch(
     let from = last_seen.or(parameters.from.as_deref());
     let parsed = parse(parameters.service.as_deref(), from);
     let opened = match parsed {
-        Ok((scope, from)) => admin
-            .registry
-            .watch(&scope, from)
-            .await
-            .map(|watch| (watch, scope)),
+        Ok((scope, from)) => admin.registry.watch(&scope, from).await.map(|watch| (watch, scope)),
         Err(error) => Err(error),
     };
     match opened {

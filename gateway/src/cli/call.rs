@@ -27,11 +27,7 @@ pub(crate) struct Args {
 
 pub(super) async fn run(args: Args) -> Result<(), Failure> {
     let name = ServiceName::parse(&args.service)?;
-    let argument = args
-        .json
-        .as_deref()
-        .map(|text| json::parse(text.as_bytes()))
-        .transpose();
+    let argument = args.json.as_deref().map(|text| json::parse(text.as_bytes())).transpose();
     let argument = argument.map_err(|reason| Failure::usage(format!("JSON: {reason}")))?;
     match args.source.open(HTTP).await? {
         Opened::Gateway(client) => {
@@ -48,10 +44,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
             let policy = AddressPolicy::new().allow_loopback(true);
             let client = Client::new(registry, Arc::new(SystemClock));
             let dispatcher = Dispatcher::new(client, policy);
-            match dispatcher
-                .call(&name, &args.method, argument.as_ref())
-                .await
-            {
+            match dispatcher.call(&name, &args.method, argument.as_ref()).await {
                 Ok(Dispatched::Text(text)) => out::line(text),
                 Ok(Dispatched::Value(value)) => out::line(value),
                 Ok(Dispatched::Exception(exception, value)) => {

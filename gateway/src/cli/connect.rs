@@ -109,12 +109,7 @@ impl Member {
             "ServerPort": port.to_string(),
         });
         let id = connect(&client, &join).await?;
-        Ok(Self {
-            client,
-            key,
-            join,
-            id,
-        })
+        Ok(Self { client, key, join, id })
     }
 
     pub(super) fn id(&self) -> &str {

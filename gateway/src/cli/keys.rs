@@ -57,11 +57,7 @@ pub(super) async fn run(args: Args, output: Output) -> Result<(), Failure> {
             }
             Ok(())
         }
-        Command::Revoke {
-            owner,
-            key,
-            backend,
-        } => {
+        Command::Revoke { owner, key, backend } => {
             let owner = Owner::parse(&owner)?;
             let access = open(&backend).await?;
             let hash = choose(&access.keys(&owner).await?, key.as_deref())?;

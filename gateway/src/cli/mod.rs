@@ -65,9 +65,7 @@ enum Command {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     init_logs();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let done = match runtime {
         Ok(runtime) => runtime.block_on(run(cli)),
         Err(error) => Err(Failure::failed(error.to_string())),
@@ -98,8 +96,5 @@ async fn run(cli: Cli) -> Result<(), Failure> {
 fn init_logs() {
     let filter = EnvFilter::try_from_env("PORTOLAN_LOG");
     let filter = filter.unwrap_or_else(|_| EnvFilter::new("warn,portolan_gateway=info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
 }

@@ -48,18 +48,9 @@ pub(super) async fn services(args: ServicesArgs, output: Output) -> Result<(), F
     let rows = rows(&found["services"], |service| {
         let of = |key: &str| plain(&service[key]);
         let instances = format!("{}/{}", of("routable"), of("instances"));
-        vec![
-            of("service"),
-            instances,
-            of("owner"),
-            of("version"),
-            of("description"),
-        ]
+        vec![of("service"), instances, of("owner"), of("version"), of("description")]
     });
-    table::print(
-        &["SERVICE", "ROUTABLE", "OWNER", "VERSION", "DESCRIPTION"],
-        &rows,
-    );
+    table::print(&["SERVICE", "ROUTABLE", "OWNER", "VERSION", "DESCRIPTION"], &rows);
     Ok(())
 }
 
@@ -71,11 +62,7 @@ pub(super) async fn resolve(args: ResolveArgs, output: Output) -> Result<(), Fai
             shape::resolved(&name, &view)
         }
         Opened::Gateway(client) => {
-            fetch(
-                &client,
-                &format!("/api/v1/services/{}", escape(name.as_str())),
-            )
-            .await?
+            fetch(&client, &format!("/api/v1/services/{}", escape(name.as_str()))).await?
         }
     };
     match output {
@@ -137,19 +124,9 @@ fn print_instances(instances: &Value) {
     let rows = rows(instances, |instance| {
         let of = |key: &str| plain(&instance[key]);
         let addresses: Vec<_> = rows(&instance["addresses"], |a| vec![plain(a)]).concat();
-        vec![
-            of("id"),
-            of("health"),
-            of("phase"),
-            of("weight"),
-            of("zone"),
-            addresses.join(" "),
-        ]
+        vec![of("id"), of("health"), of("phase"), of("weight"), of("zone"), addresses.join(" ")]
     });
-    table::print(
-        &["ID", "HEALTH", "PHASE", "WEIGHT", "ZONE", "ADDRESSES"],
-        &rows,
-    );
+    table::print(&["ID", "HEALTH", "PHASE", "WEIGHT", "ZONE", "ADDRESSES"], &rows);
 }
 
 fn print_change(line: &Value, output: Output) {

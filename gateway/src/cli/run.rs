@@ -8,10 +8,7 @@ use crate::gateway::{Gateway, StartError};
 
 pub(super) async fn run(flags: Flags) -> Result<(), Failure> {
     let config = Config::settle(flags).map_err(Failure::usage)?;
-    tracing::info!(
-        backend = portolan::redact(&config.backend),
-        "opening the registry"
-    );
+    tracing::info!(backend = portolan::redact(&config.backend), "opening the registry");
     let gateway = Gateway::start(&config).await?;
     out::line(format_args!(
         "portolan gateway ready http={} grpc={} admin={}",

@@ -20,12 +20,7 @@ pub(crate) struct Source {
     #[arg(long, value_name = "URL")]
     gateway: Option<String>,
     /// The API key to show to the gateway
-    #[arg(
-        long,
-        value_name = "KEY",
-        env = "PORTOLAN_API_KEY",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "KEY", env = "PORTOLAN_API_KEY", hide_env_values = true)]
     pub(crate) api_key: Option<String>,
 }
 

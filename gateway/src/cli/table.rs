@@ -10,9 +10,7 @@ pub(crate) fn print(head: &[&str], rows: &[Vec<String>]) {
     };
     let widths: Vec<_> = (0..head.len()).map(width).collect();
     let line = |cells: &mut dyn Iterator<Item = &str>| {
-        let padded = cells
-            .zip(&widths)
-            .map(|(cell, width)| format!("{cell:<width$}"));
+        let padded = cells.zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
         let line = padded.collect::<Vec<_>>().join("  ");
         out::line(line.trim_end());
     };

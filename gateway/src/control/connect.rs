@@ -65,15 +65,9 @@ fn address(plane: &Plane, host: &str, port: &str) -> Result<Address, String> {
 async fn join(plane: &Plane, service: &ServiceName, address: Address) -> portolan::Result<Lease> {
     let id = InstanceId::parse(&Uuid::new_v4().to_string())?;
     let spec = InstanceSpec::new(id, [Offer::new(service.clone(), address)]);
-    let lease = plane
-        .registry
-        .connect_one(spec.with_terms(plane.terms))
-        .await?;
-    let known = Known {
-        epoch: lease.epoch,
-        token: lease.token.clone(),
-        services: vec![service.clone()],
-    };
+    let lease = plane.registry.connect_one(spec.with_terms(plane.terms)).await?;
+    let known =
+        Known { epoch: lease.epoch, token: lease.token.clone(), services: vec![service.clone()] };
     plane.known.insert(lease.id.clone(), Arc::new(known)).await;
     plane.dispatcher.declared([service]).await;
     plane.dispatcher.caught_up(service, lease.revision).await;

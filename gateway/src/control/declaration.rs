@@ -23,14 +23,10 @@ pub(super) enum Refusal {
 pub(super) fn parse(body: &[u8]) -> Result<Map<String, Value>, Refusal> {
     let value = json::parse(body).map_err(Refusal::Body)?;
     let Value::Array(elements) = value else {
-        return Err(Refusal::Body(
-            "the body must be an array of one object".to_owned(),
-        ));
+        return Err(Refusal::Body("the body must be an array of one object".to_owned()));
     };
     if !elements.iter().all(Value::is_object) {
-        return Err(Refusal::Body(
-            "every element of the body must be an object".to_owned(),
-        ));
+        return Err(Refusal::Body("every element of the body must be an object".to_owned()));
     }
     match elements.into_iter().next() {
         Some(Value::Object(object)) => Ok(object),
@@ -77,10 +73,7 @@ fn service(
     let idl_text = text("IdlContent")?;
     let routes = routes(place, declared)?;
     check_idl(place, &name, &idl_text, &routes)?;
-    let facts = [
-        ("owner-name", owner_name.to_owned()),
-        ("service-id", text("ServiceId")?),
-    ];
+    let facts = [("owner-name", owner_name.to_owned()), ("service-id", text("ServiceId")?)];
     let facts = facts.into_iter().filter(|(_, value)| !value.is_empty());
     let metadata = Metadata::new(facts).map_err(|error| wrong(place, error.message()))?;
     let mut spec = ServiceSpec::new(name)
@@ -118,16 +111,10 @@ fn routes(place: &str, declared: &Map<String, Value>) -> Result<Vec<Route>, Refu
         let segment = optional_text(&place, path, "MethodPath")?;
         let segment = segment.trim_start_matches('/').to_owned();
         if segment.is_empty() || segment.contains('/') {
-            return Err(wrong(
-                format!("{place}.MethodPath"),
-                "must be one segment of a path",
-            ));
+            return Err(wrong(format!("{place}.MethodPath"), "must be one segment of a path"));
         }
         let method = optional_text(&place, path, "ExposedMethod")?;
-        Ok(Route {
-            path: segment,
-            method,
-        })
+        Ok(Route { path: segment, method })
     };
     paths.iter().enumerate().map(route).collect()
 }
@@ -148,10 +135,7 @@ fn check_idl(place: &str, name: &ServiceName, text: &str, routes: &[Route]) -> R
         if service.function(&route.method).is_none() {
             let known: Vec<_> = service.functions().collect();
             let reason = format!("must be a method of {name}: {}", known.join(", "));
-            return Err(wrong(
-                format!("{place}.Paths[{index}].ExposedMethod"),
-                reason,
-            ));
+            return Err(wrong(format!("{place}.Paths[{index}].ExposedMethod"), reason));
         }
     }
     Ok(())

@@ -66,13 +66,7 @@ pub(super) async fn disconnect(
         Err(refused) => return refused,
     };
     let epoch = known.epoch;
-    let left = plane
-        .registry
-        .disconnect(&[InstanceRef {
-            id: id.clone(),
-            epoch,
-        }])
-        .await;
+    let left = plane.registry.disconnect(&[InstanceRef { id: id.clone(), epoch }]).await;
     plane.known.invalidate(&id).await;
     match left {
         Ok(()) => problem::json(
@@ -90,10 +84,7 @@ async fn authorized(
     key: &str,
     id: &str,
 ) -> Result<(InstanceId, Arc<Known>), Response> {
-    let known_key = plane
-        .access
-        .authorize(&Credential::key(key), &Action::Read)
-        .await;
+    let known_key = plane.access.authorize(&Credential::key(key), &Action::Read).await;
     known_key.map_err(|error| unauthorized(&error, FAILED))?;
     let id = InstanceId::parse(id).map_err(|_| failed(plane))?;
     let known = match plane.instance(&id).await {
@@ -107,11 +98,7 @@ async fn authorized(
 }
 
 async fn beat(plane: &Plane, id: &InstanceId, known: &Known) -> portolan::Result<BeatOutcome> {
-    let beat = Beat {
-        id: id.clone(),
-        epoch: known.epoch,
-        token: known.token.clone(),
-    };
+    let beat = Beat { id: id.clone(), epoch: known.epoch, token: known.token.clone() };
     plane.registry.heartbeat_one(beat).await
 }
 

@@ -57,10 +57,7 @@ pub(crate) struct Known {
 /// Room for the instances of one process.
 pub(crate) fn known_instances() -> KnownInstances {
     let idle = Duration::from_secs(3600);
-    Cache::builder()
-        .max_capacity(1_000_000)
-        .time_to_idle(idle)
-        .build()
+    Cache::builder().max_capacity(1_000_000).time_to_idle(idle).build()
 }
 
 /// The largest body: an IDL of 256 KiB escaped as JSON fits.
@@ -119,9 +116,7 @@ async fn count(State(plane): State<Arc<Plane>>, request: Request, next: Next) ->
 impl Plane {
     /// Whether this key may act for an instance of these services.
     async fn may_serve(&self, key: &str, services: &[ServiceName]) -> Result<()> {
-        self.access
-            .authorize(&Credential::key(key), &Action::Serve(services))
-            .await?;
+        self.access.authorize(&Credential::key(key), &Action::Serve(services)).await?;
         Ok(())
     }
 
@@ -133,11 +128,7 @@ impl Plane {
             Ok(Arc::new(Known {
                 epoch: found.epoch,
                 token: None,
-                services: found
-                    .offers
-                    .iter()
-                    .map(|offer| offer.service.clone())
-                    .collect(),
+                services: found.offers.iter().map(|offer| offer.service.clone()).collect(),
             }))
         };
         let known = self.known.try_get_with_by_ref(id, read).await;
@@ -153,19 +144,13 @@ fn gone(id: &InstanceId) -> Error {
 /// of `fields` text. `None` is its "Invalid Request.".
 fn bind(headers: &HeaderMap, body: &[u8], fields: &[&str]) -> Option<Map<String, Value>> {
     let content_type = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
-    if !content_type
-        .trim_start()
-        .to_ascii_lowercase()
-        .starts_with("application/json")
-    {
+    if !content_type.trim_start().to_ascii_lowercase().starts_with("application/json") {
         return None;
     }
     let Ok(Value::Object(object)) = json::parse(body) else {
         return None;
     };
-    let complete = fields
-        .iter()
-        .all(|field| json::text(&object, field).is_some());
+    let complete = fields.iter().all(|field| json::text(&object, field).is_some());
     complete.then_some(object)
 }
 

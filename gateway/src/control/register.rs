@@ -31,27 +31,16 @@ async fn declare(plane: &Plane, body: &[u8]) -> Result<ApiKey, Response> {
     let object = declaration::parse(body).map_err(refuse)?;
     let owner = declaration::owner(&object).map_err(refuse)?;
     let services = declaration::services(&object).map_err(refuse)?;
-    let allowed = plane
-        .access
-        .authorize(&Credential::none(), &Action::Create(&owner))
-        .await;
+    let allowed = plane.access.authorize(&Credential::none(), &Action::Create(&owner)).await;
     allowed.map_err(|error| problem::registry(&error))?;
 
     let names: Vec<_> = services.iter().map(|spec| spec.name.clone()).collect();
     let key = ApiKey::generate_uuid();
     let registration = Registration::new(owner, RegistrationMode::Create, services);
     let registration = registration.with_keys(KeyChange::Add(key.hash()));
-    plane
-        .registry
-        .register(registration)
-        .await
-        .map_err(|error| taken(&error))?;
+    plane.registry.register(registration).await.map_err(|error| taken(&error))?;
     // The key must open as soon as its owner has it.
-    plane
-        .access
-        .refresh()
-        .await
-        .map_err(|error| taken(&error))?;
+    plane.access.refresh().await.map_err(|error| taken(&error))?;
     plane.dispatcher.declared(&names).await;
     Ok(key)
 }
@@ -84,10 +73,7 @@ fn taken(error: &Error) -> Response {
         ErrorKind::InvalidArgument => problem::registry(error),
         _ => {
             tracing::warn!(%error, "a registration failed");
-            problem::text(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "Failed to register admin",
-            )
+            problem::text(StatusCode::INTERNAL_SERVER_ERROR, "Failed to register admin")
         }
     }
 }

@@ -29,10 +29,7 @@ pub(super) async fn update(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let key = headers
-        .get("apikey")
-        .and_then(|key| key.to_str().ok())
-        .unwrap_or_default();
+    let key = headers.get("apikey").and_then(|key| key.to_str().ok()).unwrap_or_default();
     match replace(&plane, &parameters.ownerid, key, body).await {
         Ok(()) => problem::json(
             StatusCode::OK,
@@ -50,10 +47,7 @@ async fn replace(plane: &Plane, id: &str, key: &str, body: Body) -> Result<(), R
         Err(error) if error.kind() == ErrorKind::NotFound => return Err(bad("Invalid owner ID")),
         Err(error) => return Err(failed(&error)),
     }
-    let authorized = plane
-        .access
-        .authorize(&Credential::key(key), &Action::Update(&owner))
-        .await;
+    let authorized = plane.access.authorize(&Credential::key(key), &Action::Update(&owner)).await;
     authorized.map_err(|error| match error.kind() {
         ErrorKind::PermissionDenied | ErrorKind::Unauthenticated => bad("Invalid API key"),
         _ => failed(&error),
@@ -72,16 +66,8 @@ async fn replace(plane: &Plane, id: &str, key: &str, body: Body) -> Result<(), R
     let services = declaration::services(&object).map_err(refuse)?;
     let names: Vec<_> = services.iter().map(|spec| spec.name.clone()).collect();
     let registration = Registration::new(owner, RegistrationMode::Replace, services);
-    plane
-        .registry
-        .register(registration)
-        .await
-        .map_err(|error| failed(&error))?;
-    plane
-        .access
-        .refresh()
-        .await
-        .map_err(|error| failed(&error))?;
+    plane.registry.register(registration).await.map_err(|error| failed(&error))?;
+    plane.access.refresh().await.map_err(|error| failed(&error))?;
     plane.dispatcher.declared(&names).await;
     Ok(())
 }

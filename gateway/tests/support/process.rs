@@ -14,10 +14,7 @@ pub(crate) struct Process {
 
 impl Process {
     pub(crate) fn start(command: &mut Command) -> Self {
-        let mut child = command
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the program starts");
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("the program starts");
         let out = BufReader::new(child.stdout.take().expect("piped"));
         let (sender, lines) = mpsc::channel();
         std::thread::spawn(move || {
@@ -94,11 +91,7 @@ impl GatewayProcess {
             let found = ready.split(' ').find_map(|part| part.strip_prefix(name));
             format!("http://{}", found.expect("the ready line names it"))
         };
-        Self {
-            http: address("http="),
-            admin: address("admin="),
-            process,
-        }
+        Self { http: address("http="), admin: address("admin="), process }
     }
 }
 

@@ -38,12 +38,7 @@ pub struct CallError {
 impl CallError {
     /// A failure of the wire, the instance or the registry.
     pub fn new(kind: CallErrorKind, message: impl Into<String>) -> Self {
-        Self {
-            kind,
-            message: message.into(),
-            code: String::new(),
-            body: Bytes::new(),
-        }
+        Self { kind, message: message.into(), code: String::new(), body: Bytes::new() }
     }
 
     /// An error the application declared: its name and its encoded value.

@@ -67,9 +67,6 @@ pub struct Reply {
 impl Reply {
     /// A reply in the wire's own encoding.
     pub fn new(payload: Bytes) -> Self {
-        Self {
-            payload,
-            ..Self::default()
-        }
+        Self { payload, ..Self::default() }
     }
 }

@@ -181,10 +181,7 @@ impl Catalogue {
             before,
             after: Some(Arc::clone(&presence)),
         };
-        Ok(Joined {
-            presence,
-            edit: Some(edit),
-        })
+        Ok(Joined { presence, edit: Some(edit) })
     }
 
     /// The same data again: nothing to tell, but older proposals to delist are void.
@@ -192,10 +189,7 @@ impl Catalogue {
         live.generation += 1;
         let presence = Arc::clone(&live.presence);
         self.instances.insert(presence.id.clone(), live);
-        Joined {
-            presence,
-            edit: None,
-        }
+        Joined { presence, edit: None }
     }
 
     fn put(&mut self, presence: &Arc<Presence>, generation: u64) {
@@ -207,21 +201,14 @@ impl Catalogue {
                 members.insert(presence.id.clone(), Arc::clone(presence));
             }
         }
-        let live = Live {
-            presence: Arc::clone(presence),
-            generation,
-        };
+        let live = Live { presence: Arc::clone(presence), generation };
         self.instances.insert(presence.id.clone(), live);
     }
 
     fn remove(&mut self, id: &InstanceId, cause: Cause) -> Option<Edit> {
         let before = self.instances.remove(id)?.presence;
         self.leave_members(&before);
-        Some(Edit::Instance {
-            before: Some(before),
-            after: None,
-            cause,
-        })
+        Some(Edit::Instance { before: Some(before), after: None, cause })
     }
 
     fn leave_members(&mut self, presence: &Presence) {
@@ -242,19 +229,14 @@ impl Catalogue {
             return None;
         }
         self.revision = self.revision.next();
-        Some(Change {
-            revision: self.revision,
-            edits,
-        })
+        Some(Change { revision: self.revision, edits })
     }
 
     fn declared(&self, scope: &Scope) -> Vec<Arc<ServiceRecord>> {
         match scope {
-            Scope::All | Scope::Declarations => self
-                .services
-                .iter()
-                .map(|(_, record)| Arc::clone(record))
-                .collect(),
+            Scope::All | Scope::Declarations => {
+                self.services.iter().map(|(_, record)| Arc::clone(record)).collect()
+            }
             Scope::Instance(_) => Vec::new(),
             Scope::Services(names) => {
                 let mut found: Vec<_> = names.iter().filter_map(|n| self.services.get(n)).collect();
@@ -275,8 +257,7 @@ impl Catalogue {
             Scope::Declarations => Vec::new(),
             Scope::All => {
                 let live = self.instances.iter();
-                live.filter_map(|(_, live)| judged(&live.presence))
-                    .collect()
+                live.filter_map(|(_, live)| judged(&live.presence)).collect()
             }
             Scope::Instance(id) => self.presence(id).and_then(judged).into_iter().collect(),
             Scope::Services(names) => {

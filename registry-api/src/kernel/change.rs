@@ -56,11 +56,7 @@ impl Edit {
                 events.push(Event::ServiceRemoved { name: name.clone() });
             }
             Self::Service(_) | Self::ServiceRemoved(_) => {}
-            Self::Instance {
-                before,
-                after,
-                cause,
-            } => {
+            Self::Instance { before, after, cause } => {
                 let seen = |p: &&Arc<Presence>| scope.has_instance(&p.id, &p.offers);
                 let before = before.as_ref().filter(seen);
                 let after = after.as_ref().filter(seen);
@@ -82,13 +78,8 @@ impl Edit {
             Self::ServiceRemoved(name) => (Some(name), None, None),
             Self::Instance { before, after, .. } => (None, before.as_ref(), after.as_ref()),
         };
-        let offers = before
-            .into_iter()
-            .chain(after)
-            .flat_map(|p| p.offers.iter());
-        declared
-            .into_iter()
-            .chain(offers.map(|offer| &offer.service))
+        let offers = before.into_iter().chain(after).flat_map(|p| p.offers.iter());
+        declared.into_iter().chain(offers.map(|offer| &offer.service))
     }
 }
 
@@ -104,11 +95,7 @@ fn push_removal(
     if after.is_some_and(|after| after.epoch == before.epoch) {
         return;
     }
-    events.push(Event::Remove {
-        id: before.id.clone(),
-        epoch: before.epoch,
-        cause,
-    });
+    events.push(Event::Remove { id: before.id.clone(), epoch: before.epoch, cause });
 }
 
 impl HealthChange {

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use super::catalogue::Catalogue;
 use super::change::Change;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::identity::{InstanceId, Owner, ServiceName};
 use crate::instance::{InstanceRef, InstanceSpec, Presence};
+use crate::lease::Lease;
 use crate::revision::Epoch;
 use crate::service::{Registration, ServiceRecord};
 
@@ -47,6 +48,41 @@ pub enum Outcome {
     Done(Result<()>),
     /// The declared records.
     Registered(Result<Vec<Arc<ServiceRecord>>>),
+}
+
+impl Outcome {
+    /// The leases of a [`Command::Connect`].
+    pub fn leases(self) -> Result<Vec<Result<Lease>>> {
+        match self {
+            Self::Connected(answers) => {
+                let lease = |presence: Arc<Presence>| presence.lease();
+                Ok(answers.into_iter().map(|answer| answer.map(lease)).collect())
+            }
+            Self::Done(_) | Self::Registered(_) => Err(mismatch()),
+        }
+    }
+
+    /// The records of a [`Command::Register`].
+    pub fn records(self) -> Result<Vec<Arc<ServiceRecord>>> {
+        match self {
+            Self::Registered(records) => records,
+            Self::Connected(_) | Self::Done(_) => Err(mismatch()),
+        }
+    }
+
+    /// The answer to any other command.
+    pub fn done(self) -> Result<()> {
+        match self {
+            Self::Done(done) => done,
+            Self::Connected(_) | Self::Registered(_) => Err(mismatch()),
+        }
+    }
+}
+
+/// Only a program that takes the answer to one command for that to another
+/// gets here.
+fn mismatch() -> Error {
+    Error::new(ErrorKind::Corrupt, "this is the answer to another command")
 }
 
 impl Catalogue {

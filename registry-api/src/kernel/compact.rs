@@ -62,10 +62,6 @@ impl Trace {
 
     fn into_events(self) -> impl Iterator<Item = Event> {
         let upsert = self.upsert.map(Event::Upsert);
-        self.removals
-            .into_iter()
-            .flatten()
-            .chain(upsert)
-            .chain(self.health)
+        self.removals.into_iter().flatten().chain(upsert).chain(self.health)
     }
 }

@@ -37,10 +37,7 @@ type Split<K, V> = Option<Child<K, V>>;
 impl<K, V> CowMap<K, V> {
     /// An empty map.
     pub fn new() -> Self {
-        Self {
-            root: Arc::new(Node::Leaf(Vec::new())),
-            len: 0,
-        }
+        Self { root: Arc::new(Node::Leaf(Vec::new())), len: 0 }
     }
 
     /// The number of entries.
@@ -55,10 +52,7 @@ impl<K, V> CowMap<K, V> {
 
     /// All entries in order.
     pub fn iter(&self) -> Iter<'_, K, V> {
-        let mut iter = Iter {
-            above: Vec::new(),
-            leaf: [].iter(),
-        };
+        let mut iter = Iter { above: Vec::new(), leaf: [].iter() };
         iter.descend(&self.root);
         iter
     }
@@ -80,9 +74,7 @@ impl<K: Ord, V> CowMap<K, V> {
             match node {
                 Node::Inner(children) => node = &children[child_of(children, key)].1,
                 Node::Leaf(entries) => {
-                    let place = entries
-                        .binary_search_by(|(k, _)| k.borrow().cmp(key))
-                        .ok()?;
+                    let place = entries.binary_search_by(|(k, _)| k.borrow().cmp(key)).ok()?;
                     return Some(&entries[place].1);
                 }
             }
@@ -138,9 +130,7 @@ impl<K: Ord + Clone, V: Clone> CowMap<K, V> {
                     node = Arc::make_mut(&mut children[place].1);
                 }
                 Node::Leaf(entries) => {
-                    let place = entries
-                        .binary_search_by(|(k, _)| k.borrow().cmp(key))
-                        .ok()?;
+                    let place = entries.binary_search_by(|(k, _)| k.borrow().cmp(key)).ok()?;
                     return Some(&mut entries[place].1);
                 }
             }
@@ -206,9 +196,7 @@ impl<K: Ord + Clone, V: Clone> Node<K, V> {
     {
         match self {
             Self::Leaf(entries) => {
-                let place = entries
-                    .binary_search_by(|(k, _)| k.borrow().cmp(key))
-                    .ok()?;
+                let place = entries.binary_search_by(|(k, _)| k.borrow().cmp(key)).ok()?;
                 Some(entries.remove(place).1)
             }
             Self::Inner(children) => {
@@ -262,10 +250,7 @@ fn merge_near<K: Ord + Clone, V: Clone>(children: &mut Items<K, Arc<Node<K, V>>>
         return;
     }
     let (bound, right) = children.remove(left + 1);
-    match (
-        Arc::make_mut(&mut children[left].1),
-        Arc::unwrap_or_clone(right),
-    ) {
+    match (Arc::make_mut(&mut children[left].1), Arc::unwrap_or_clone(right)) {
         (Node::Leaf(left), Node::Leaf(right)) => left.extend(right),
         (Node::Inner(left), Node::Inner(mut right)) => {
             // The first bound was never looked at, so it may be too high.
@@ -319,10 +304,7 @@ impl<'a, K, V> Iterator for Iter<'a, K, V> {
 
 impl<K, V> Clone for CowMap<K, V> {
     fn clone(&self) -> Self {
-        Self {
-            root: Arc::clone(&self.root),
-            len: self.len,
-        }
+        Self { root: Arc::clone(&self.root), len: self.len }
     }
 }
 

@@ -43,21 +43,13 @@ impl Cursor {
         };
         let Some((after, position)) = resumed else {
             let first = Some(WatchItem::Reset(snapshot(&scope, catalogue, history)));
-            return Self {
-                scope,
-                position: history.end(),
-                first,
-                resumed: None,
-            };
+            return Self { scope, position: history.end(), first, resumed: None };
         };
         Self {
             first: Some(offline_since(&scope, after, history)),
             scope,
             position,
-            resumed: Some(Resumed {
-                after,
-                until: history.end(),
-            }),
+            resumed: Some(Resumed { after, until: history.end() }),
         }
     }
 
@@ -87,20 +79,13 @@ impl Cursor {
         let mut revision = None;
         for (position, entry) in history.entries(self.position) {
             self.position = position + 1;
-            if let Some(WatchItem::Changes {
-                revision: r,
-                events,
-            }) = self.item(position, entry)
-            {
+            if let Some(WatchItem::Changes { revision: r, events }) = self.item(position, entry) {
                 revision = Some(r);
                 skipped.extend(events);
             }
         }
         let revision = revision?;
-        Some(WatchItem::Changes {
-            revision,
-            events: compact(skipped),
-        })
+        Some(WatchItem::Changes { revision, events: compact(skipped) })
     }
 
     fn item(&self, position: u64, entry: &Entry) -> Option<WatchItem> {
@@ -113,9 +98,7 @@ impl Cursor {
                 (change.revision, events)
             }
             Entry::Health(revision, changes) => {
-                let fresh = changes
-                    .iter()
-                    .filter(|change| self.is_news(position, change));
+                let fresh = changes.iter().filter(|change| self.is_news(position, change));
                 let events = fresh.filter_map(|change| change.event(&self.scope));
                 (*revision, events.collect())
             }
@@ -152,9 +135,6 @@ fn offline_since(scope: &Scope, after: Revision, history: &History) -> WatchItem
         .collect();
     match events.is_empty() {
         true => WatchItem::Progress(after),
-        false => WatchItem::Changes {
-            revision: after,
-            events,
-        },
+        false => WatchItem::Changes { revision: after, events },
     }
 }

@@ -25,20 +25,12 @@ impl Catalogue {
 
         if registration.mode == RegistrationMode::Replace {
             let kept = |name: &ServiceName| registration.services.iter().any(|s| s.name == *name);
-            let gone: Vec<_> = entry
-                .services
-                .iter()
-                .map(|(name, ())| name.clone())
-                .collect();
+            let gone: Vec<_> = entry.services.iter().map(|(name, ())| name.clone()).collect();
             for name in gone.into_iter().filter(|name| !kept(name)) {
                 edits.extend(self.withdraw(&name, &mut entry));
             }
         }
-        let names: Vec<_> = registration
-            .services
-            .iter()
-            .map(|s| s.name.clone())
-            .collect();
+        let names: Vec<_> = registration.services.iter().map(|s| s.name.clone()).collect();
         for spec in registration.services {
             entry.services.insert(spec.name.clone(), ());
             edits.extend(self.declare(spec, &registration.owner, &keys));
@@ -61,9 +53,7 @@ impl Catalogue {
         services: &[ServiceName],
     ) -> Result<Option<Change>> {
         let foreign = |name: &&ServiceName| {
-            self.services
-                .get(*name)
-                .is_some_and(|record| record.owner != *owner)
+            self.services.get(*name).is_some_and(|record| record.owner != *owner)
         };
         if let Some(name) = services.iter().find(foreign) {
             return Err(Error::new(
@@ -98,11 +88,10 @@ impl Catalogue {
             record.is_some_and(|record| create || record.owner != registration.owner)
         };
         match registration.services.iter().find(taken) {
-            Some(spec) => Err(Error::new(
-                ErrorKind::AlreadyExists,
-                "the service is declared already",
-            )
-            .with("service", &spec.name)),
+            Some(spec) => {
+                Err(Error::new(ErrorKind::AlreadyExists, "the service is declared already")
+                    .with("service", &spec.name))
+            }
             None => Ok(()),
         }
     }
@@ -119,8 +108,7 @@ impl Catalogue {
             keys: Arc::clone(keys),
             revision: self.revision.next(),
         });
-        self.services
-            .insert(record.spec.name.clone(), Arc::clone(&record));
+        self.services.insert(record.spec.name.clone(), Arc::clone(&record));
         Some(Edit::Service(record))
     }
 
@@ -137,10 +125,7 @@ impl Catalogue {
         named: &[ServiceName],
         keys: &Arc<[KeyHash]>,
     ) -> Vec<Edit> {
-        let others = entry
-            .services
-            .iter()
-            .filter(|(name, ())| !named.contains(name));
+        let others = entry.services.iter().filter(|(name, ())| !named.contains(name));
         let mut edits = Vec::new();
         for (name, ()) in others {
             let Some(live) = self.services.get(name) else {

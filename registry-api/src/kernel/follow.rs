@@ -69,10 +69,7 @@ impl Follow {
         let older = self.revision.is_some_and(|known| item.revision() < known);
         let item = match item {
             WatchItem::Reset(view) => {
-                let offline = view
-                    .instances
-                    .iter()
-                    .filter(|i| i.health == Health::Offline);
+                let offline = view.instances.iter().filter(|i| i.health == Health::Offline);
                 self.offline = offline.map(|i| (i.id.clone(), i.epoch)).collect();
                 WatchItem::Reset(view)
             }
@@ -124,11 +121,7 @@ impl Follow {
 
     fn note(&mut self, event: &Event) {
         match event {
-            Event::Health {
-                id,
-                epoch,
-                health: Health::Offline,
-            } => {
+            Event::Health { id, epoch, health: Health::Offline } => {
                 self.offline.insert(id.clone(), *epoch);
             }
             Event::Health { id, .. } | Event::Remove { id, .. } => {
@@ -152,20 +145,11 @@ mod tests {
 
     #[test]
     fn a_resumed_stream_tells_who_came_back_and_drops_what_is_old() {
-        let revision = |number| Revision {
-            era: Era(1),
-            number,
-        };
+        let revision = |number| Revision { era: Era(1), number };
         let id = InstanceId::parse("a").unwrap();
-        let health = |health| Event::Health {
-            id: id.clone(),
-            epoch: Epoch(1),
-            health,
-        };
-        let changes = |number, event| WatchItem::Changes {
-            revision: revision(number),
-            events: vec![event],
-        };
+        let health = |health| Event::Health { id: id.clone(), epoch: Epoch(1), health };
+        let changes =
+            |number, event| WatchItem::Changes { revision: revision(number), events: vec![event] };
         let mut follow = Follow::new(true, 1).starting(WatchFrom::Revision(revision(4)));
         assert_eq!(follow.reopen(), WatchFrom::Revision(revision(4)));
         let offline = changes(4, health(Health::Offline));

@@ -51,14 +51,7 @@ impl Entry {
 impl History {
     /// An empty history after `floor` that keeps about `capacity` events.
     pub fn new(floor: Revision, capacity: usize) -> Self {
-        Self {
-            entries: CowMap::new(),
-            end: 0,
-            floor,
-            offline: CowMap::new(),
-            events: 0,
-            capacity,
-        }
+        Self { entries: CowMap::new(), end: 0, floor, offline: CowMap::new(), events: 0, capacity }
     }
 
     /// Appends a committed write.
@@ -83,9 +76,7 @@ impl History {
             let id = &change.presence.id;
             match change.health {
                 Health::Online => self.offline.remove(id),
-                Health::Offline => self
-                    .offline
-                    .insert(id.clone(), Arc::clone(&change.presence)),
+                Health::Offline => self.offline.insert(id.clone(), Arc::clone(&change.presence)),
             };
         }
         let weight = changes.len();

@@ -87,10 +87,7 @@ impl<S: BuildHasher + Clone> LeaseTable<S> {
     /// An empty table.
     pub fn with_hasher(hasher: S) -> Self {
         let shard = || Padded(RwLock::new(Shard::new(hasher.clone())));
-        Self {
-            shards: (0..SHARDS).map(|_| shard()).collect(),
-            hasher,
-        }
+        Self { shards: (0..SHARDS).map(|_| shard()).collect(), hasher }
     }
 
     /// Grants or renews the lease of a connected instance from `now` on. A
@@ -151,8 +148,7 @@ impl<S: BuildHasher + Clone> LeaseTable<S> {
     ) -> Vec<Transition> {
         let over = |id: &&InstanceId| self.read(id).is_over(id, now);
         let ids = ids.into_iter().filter(over);
-        ids.filter_map(|id| self.write(id).expire(id, now))
-            .collect()
+        ids.filter_map(|id| self.write(id).expire(id, now)).collect()
     }
 
     /// Compares every lease with what was told before and says what changed.
@@ -160,10 +156,7 @@ impl<S: BuildHasher + Clone> LeaseTable<S> {
     /// Leases that are over are given up here, under the lock that beats take:
     /// no beat that is answered `Renewed` can be lost.
     pub fn sweep(&self, now: Timestamp) -> Sweep {
-        let mut sweep = Sweep {
-            transitions: Vec::new(),
-            next: None,
-        };
+        let mut sweep = Sweep { transitions: Vec::new(), next: None };
         for Padded(shard) in &self.shards {
             let gone = read(shard).scan(now, &mut sweep);
             if !gone.is_empty() {
@@ -178,10 +171,7 @@ impl<S: BuildHasher + Clone> LeaseTable<S> {
 
     /// The number of leases.
     pub fn len(&self) -> usize {
-        self.shards
-            .iter()
-            .map(|shard| read(&shard.0).index.len())
-            .sum()
+        self.shards.iter().map(|shard| read(&shard.0).index.len()).sum()
     }
 
     /// Whether there is no lease.
@@ -253,10 +243,7 @@ impl<S: BuildHasher> Shard<S> {
         let place = slot as usize;
         *self.deadlines[place].get_mut() = deadline;
         *self.told_offline[place].get_mut() = false;
-        self.holders[place] = Some(InstanceRef {
-            id: id.clone(),
-            epoch,
-        });
+        self.holders[place] = Some(InstanceRef { id: id.clone(), epoch });
         self.index.insert(id.clone(), Held { epoch, terms, slot });
     }
 
@@ -364,10 +351,7 @@ mod tests {
     #[test]
     fn a_sweep_tells_each_transition_once_and_when_to_come_again() {
         let table = table();
-        let reference = InstanceRef {
-            id: id("a"),
-            epoch: Epoch(1),
-        };
+        let reference = InstanceRef { id: id("a"), epoch: Epoch(1) };
         let sweep = |ms| {
             let sweep = table.sweep(at(ms));
             (sweep.transitions, sweep.next)
@@ -386,10 +370,7 @@ mod tests {
     #[test]
     fn beats_of_other_lives_change_nothing() {
         let table = table();
-        assert_eq!(
-            table.beat(&id("a"), Epoch(0), at(20)),
-            BeatOutcome::Superseded
-        );
+        assert_eq!(table.beat(&id("a"), Epoch(0), at(20)), BeatOutcome::Superseded);
         assert_eq!(table.beat(&id("a"), Epoch(2), at(20)), BeatOutcome::Unknown);
         assert_eq!(table.beat(&id("b"), Epoch(1), at(20)), BeatOutcome::Unknown);
         let judgement = table.judge(&id("a"), Epoch(1), at(30));

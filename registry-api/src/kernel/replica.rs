@@ -51,9 +51,7 @@ impl Replica {
     pub fn apply(&mut self, item: WatchItem) -> bool {
         let revision = item.revision();
         if std::mem::take(&mut self.resuming) {
-            self.instances
-                .values_mut()
-                .for_each(|i| i.health = Health::Online);
+            self.instances.values_mut().for_each(|i| i.health = Health::Online);
         }
         match item {
             WatchItem::Reset(view) => self.reset(view),

@@ -19,14 +19,8 @@ pub struct Session {
 
 #[derive(Debug)]
 enum State {
-    Apart {
-        next_try: Timestamp,
-    },
-    Joined {
-        terms: LeaseTerms,
-        acknowledged: Timestamp,
-        next_beat: Timestamp,
-    },
+    Apart { next_try: Timestamp },
+    Joined { terms: LeaseTerms, acknowledged: Timestamp, next_beat: Timestamp },
     Replaced,
 }
 
@@ -58,9 +52,7 @@ impl Session {
     /// A session that connects at once.
     pub fn new(seed: u64) -> Self {
         Self {
-            state: State::Apart {
-                next_try: Timestamp::ZERO,
-            },
+            state: State::Apart { next_try: Timestamp::ZERO },
             backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(5), seed),
         }
     }
@@ -80,11 +72,9 @@ impl Session {
     /// acknowledgement counts as lost, before others take over.
     pub fn state(&self, now: Timestamp) -> SessionState {
         match self.state {
-            State::Joined {
-                terms,
-                acknowledged,
-                ..
-            } if now < acknowledged + terms.ttl() => SessionState::Connected,
+            State::Joined { terms, acknowledged, .. } if now < acknowledged + terms.ttl() => {
+                SessionState::Connected
+            }
             State::Joined { .. } | State::Apart { .. } => SessionState::Connecting,
             State::Replaced => SessionState::Superseded,
         }
@@ -123,16 +113,13 @@ impl Session {
 
     /// A connect or a beat failed, or was not answered in time.
     pub fn failed(&mut self, now: Timestamp, retry_after: Option<Duration>) {
-        let delay = self
-            .backoff
-            .next_delay()
-            .max(retry_after.unwrap_or_default());
+        let delay = self.backoff.next_delay().max(retry_after.unwrap_or_default());
         match &mut self.state {
             State::Apart { next_try } => *next_try = now + delay,
             // A beat is due again soon, but not later than the usual one.
-            State::Joined {
-                terms, next_beat, ..
-            } => *next_beat = now + delay.min(terms.heartbeat_interval()),
+            State::Joined { terms, next_beat, .. } => {
+                *next_beat = now + delay.min(terms.heartbeat_interval())
+            }
             State::Replaced => {}
         }
     }

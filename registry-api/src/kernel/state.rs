@@ -55,10 +55,7 @@ impl State {
         let connected = answers.iter().flatten();
         let back = connected.filter(|presence| self.history.told(presence) == Health::Offline);
         let changes: Vec<_> = back
-            .map(|presence| HealthChange {
-                presence: Arc::clone(presence),
-                health: Health::Online,
-            })
+            .map(|presence| HealthChange { presence: Arc::clone(presence), health: Health::Online })
             .collect();
         self.history.health(self.catalogue.revision(), changes);
     }
@@ -123,9 +120,6 @@ impl State {
     fn judged(&self, reference: &InstanceRef, health: Health) -> Option<HealthChange> {
         let presence: &Arc<Presence> = self.catalogue.presence(&reference.id)?;
         let meant = presence.epoch == reference.epoch && self.history.told(presence) != health;
-        meant.then(|| HealthChange {
-            presence: Arc::clone(presence),
-            health,
-        })
+        meant.then(|| HealthChange { presence: Arc::clone(presence), health })
     }
 }

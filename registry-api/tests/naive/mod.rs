@@ -47,8 +47,7 @@ impl Naive {
     pub(crate) fn advance(&mut self, ms: u64) {
         self.now += ms;
         let now = self.now;
-        self.members
-            .retain(|_, member| now - member.last_beat < TTD);
+        self.members.retain(|_, member| now - member.last_beat < TTD);
     }
 
     /// Some(epoch) if it is let in; `chosen` is what the registry chose.
@@ -66,12 +65,7 @@ impl Naive {
             (Some(asked), _) => asked,
             (None, live) => chosen.filter(|chosen| live.is_none_or(|live| live < *chosen))?,
         };
-        let member = Member {
-            epoch,
-            data,
-            services: services.clone(),
-            last_beat: self.now,
-        };
+        let member = Member { epoch, data, services: services.clone(), last_beat: self.now };
         self.members.insert(id, member);
         Some(epoch)
     }
@@ -83,22 +77,14 @@ impl Naive {
             Some(member) if epoch == member.epoch => {
                 let offline = now - member.last_beat >= TTL;
                 member.last_beat = now;
-                if offline {
-                    Beaten::Revived
-                } else {
-                    Beaten::Renewed
-                }
+                if offline { Beaten::Revived } else { Beaten::Renewed }
             }
             Some(_) | None => Beaten::Unknown,
         }
     }
 
     pub(crate) fn disconnect(&mut self, id: u8, epoch: u64) {
-        if self
-            .members
-            .get(&id)
-            .is_some_and(|member| member.epoch == epoch)
-        {
+        if self.members.get(&id).is_some_and(|member| member.epoch == epoch) {
             self.members.remove(&id);
         }
     }

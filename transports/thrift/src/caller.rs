@@ -31,20 +31,14 @@ const CONNECT: Duration = Duration::from_secs(2);
 impl ThriftCaller {
     /// A caller that dials only what `policy` lets it.
     pub fn new(policy: AddressPolicy) -> Self {
-        Self {
-            policy,
-            sequence: AtomicI32::new(1),
-        }
+        Self { policy, sequence: AtomicI32::new(1) }
     }
 
     async fn connect(&self, address: &Address) -> Result<TcpStream, CallError> {
         let (Transport::Thrift, Target::Host { host, port }) =
             (address.transport(), address.target())
         else {
-            return Err(failed(
-                ErrorKind::Unsupported,
-                "the address is not a Thrift one",
-            ));
+            return Err(failed(ErrorKind::Unsupported, "the address is not a Thrift one"));
         };
         let resolved = lookup_host((host, port)).await;
         let resolved = resolved.map_err(|error| unreachable(&error))?;
@@ -70,11 +64,7 @@ impl ThriftCaller {
         let oneway = call.headers.iter().any(|(name, _)| name == "oneway");
         let sequence = self.sequence.fetch_add(1, Ordering::Relaxed);
         let question = Message {
-            kind: if oneway {
-                MessageType::Oneway
-            } else {
-                MessageType::Call
-            },
+            kind: if oneway { MessageType::Oneway } else { MessageType::Call },
             method: &call.method,
             sequence,
             body: &call.payload,
@@ -138,10 +128,7 @@ fn failed(kind: ErrorKind, reason: impl Into<String>) -> CallError {
 }
 
 fn unreachable(error: &io::Error) -> CallError {
-    failed(
-        ErrorKind::Unavailable,
-        format!("the instance cannot be reached: {error}"),
-    )
+    failed(ErrorKind::Unavailable, format!("the instance cannot be reached: {error}"))
 }
 
 fn lost(error: &io::Error) -> CallError {
@@ -149,8 +136,5 @@ fn lost(error: &io::Error) -> CallError {
         io::ErrorKind::InvalidData => CallErrorKind::Framework,
         _ => ErrorKind::Unavailable.into(),
     };
-    CallError::new(
-        kind,
-        format!("the connection to the instance broke: {error}"),
-    )
+    CallError::new(kind, format!("the connection to the instance broke: {error}"))
 }

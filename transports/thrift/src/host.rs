@@ -35,11 +35,7 @@ pub struct HostOptions {
 impl Default for HostOptions {
     /// 60 s idle, 10,000 connections, 10 s to drain.
     fn default() -> Self {
-        Self {
-            idle: Duration::from_secs(60),
-            connections: 10_000,
-            drain: Duration::from_secs(10),
-        }
+        Self { idle: Duration::from_secs(60), connections: 10_000, drain: Duration::from_secs(10) }
     }
 }
 
@@ -64,12 +60,7 @@ impl ThriftHost {
         let listener = TcpListener::bind(address).await?;
         let local = listener.local_addr()?;
         let closing = watch::Sender::new(false);
-        let server = Server {
-            service,
-            handler,
-            options,
-            closing: closing.subscribe(),
-        };
+        let server = Server { service, handler, options, closing: closing.subscribe() };
         let task = tokio::spawn(server.run(listener));
         Ok(Self {
             local,
@@ -89,9 +80,7 @@ impl ThriftHost {
 impl Host for ThriftHost {
     fn addresses(&self) -> Vec<Address> {
         let host = self.local.ip().to_string();
-        Address::host("thrift", &host, self.local.port())
-            .into_iter()
-            .collect()
+        Address::host("thrift", &host, self.local.port()).into_iter().collect()
     }
 
     async fn close(&self) {
@@ -162,12 +151,8 @@ impl Server {
             if message.kind == MessageType::Oneway {
                 continue;
             }
-            let answer = Message {
-                kind,
-                method: message.method,
-                sequence: message.sequence,
-                body: &answer,
-            };
+            let answer =
+                Message { kind, method: message.method, sequence: message.sequence, body: &answer };
             write_message(stream, framing, &answer.write()).await?;
         }
     }
@@ -232,11 +217,7 @@ impl JsonHandler {
         service: impl Into<String>,
         function: impl Fn(&str, Value) -> Result<Value, JsonError> + Send + Sync + 'static,
     ) -> Self {
-        Self {
-            idl,
-            service: service.into(),
-            function: Box::new(function),
-        }
+        Self { idl, service: service.into(), function: Box::new(function) }
     }
 }
 
@@ -245,10 +226,7 @@ impl Handler for JsonHandler {
     async fn handle(&self, call: Call) -> Result<Reply, CallError> {
         let service = self.idl.service(&self.service);
         let Some(function) = service.and_then(|service| service.function(&call.method)) else {
-            return Err(CallError::new(
-                CallErrorKind::UnknownMethod,
-                "unknown method",
-            ));
+            return Err(CallError::new(CallErrorKind::UnknownMethod, "unknown method"));
         };
         let broken =
             |error: json::ValueError| CallError::new(CallErrorKind::Framework, error.to_string());
@@ -260,10 +238,7 @@ impl Handler for JsonHandler {
             }
             Err(JsonError { exception, value }) => {
                 let bytes = json::write_exception(&self.idl, function, &exception, &value);
-                Err(CallError::application(
-                    exception,
-                    bytes.map_err(broken)?.into(),
-                ))
+                Err(CallError::application(exception, bytes.map_err(broken)?.into()))
             }
         }
     }
@@ -271,8 +246,6 @@ impl Handler for JsonHandler {
 
 impl Debug for JsonHandler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JsonHandler")
-            .field("service", &self.service)
-            .finish_non_exhaustive()
+        f.debug_struct("JsonHandler").field("service", &self.service).finish_non_exhaustive()
     }
 }

@@ -25,27 +25,21 @@ fn descriptor() -> Arc<idl::Descriptor> {
 
 async fn host() -> ThriftHost {
     let echo = |method: &str, arguments: Value| match (method, arguments["what"].as_str()) {
-        ("say", Some("")) => Err(JsonError {
-            exception: "NotFound".into(),
-            value: json!({"what": "words"}),
-        }),
+        ("say", Some("")) => {
+            Err(JsonError { exception: "NotFound".into(), value: json!({"what": "words"}) })
+        }
         ("say", Some(what)) => Ok(json!(what)),
         _ => Ok(Value::Null),
     };
     let handler = Arc::new(JsonHandler::new(descriptor(), "Echo", echo));
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     let service = ServiceName::parse("Echo").unwrap();
-    ThriftHost::serve(service, any, handler, HostOptions::default())
-        .await
-        .unwrap()
+    ThriftHost::serve(service, any, handler, HostOptions::default()).await.unwrap()
 }
 
 fn call(method: &str, arguments: &Value) -> Call {
     let idl = descriptor();
-    let function = idl
-        .service("Echo")
-        .and_then(|s| s.function(method))
-        .unwrap();
+    let function = idl.service("Echo").and_then(|s| s.function(method)).unwrap();
     let payload = json::write_arguments(&idl, function, arguments).unwrap();
     let service = ServiceName::parse("Echo").unwrap();
     Call::new(service, method, payload.into()).with_timeout(Duration::from_secs(5))
@@ -57,10 +51,7 @@ fn caller() -> ThriftCaller {
 
 fn answer(method: &str, payload: &[u8]) -> json::Answer {
     let idl = descriptor();
-    let function = idl
-        .service("Echo")
-        .and_then(|s| s.function(method))
-        .unwrap();
+    let function = idl.service("Echo").and_then(|s| s.function(method)).unwrap();
     json::read_result(&idl, function, payload).unwrap()
 }
 
@@ -68,19 +59,10 @@ fn answer(method: &str, payload: &[u8]) -> json::Answer {
 async fn results_exceptions_and_unknown_methods_are_told_apart() {
     let host = host().await;
     let address = &host.addresses()[0];
-    let reply = caller()
-        .call(address, call("say", &json!({"what": "hi"})))
-        .await
-        .unwrap();
-    assert_eq!(
-        answer("say", &reply.payload),
-        json::Answer::Result(json!("hi"))
-    );
+    let reply = caller().call(address, call("say", &json!({"what": "hi"}))).await.unwrap();
+    assert_eq!(answer("say", &reply.payload), json::Answer::Result(json!("hi")));
 
-    let reply = caller()
-        .call(address, call("say", &json!({"what": ""})))
-        .await
-        .unwrap();
+    let reply = caller().call(address, call("say", &json!({"what": ""}))).await.unwrap();
     let json::Answer::Exception { name, .. } = answer("say", &reply.payload) else {
         panic!("an exception was thrown");
     };
@@ -96,23 +78,16 @@ async fn results_exceptions_and_unknown_methods_are_told_apart() {
 async fn addresses_are_judged_when_they_are_dialled() {
     let host = host().await;
     let strict = ThriftCaller::new(AddressPolicy::new());
-    let refused = strict
-        .call(&host.addresses()[0], call("say", &json!({})))
-        .await;
+    let refused = strict.call(&host.addresses()[0], call("say", &json!({}))).await;
     let kind = refused.unwrap_err().kind();
     assert_eq!(kind, ErrorKind::PermissionDenied.into());
 
     host.close().await;
-    let gone = caller()
-        .call(&host.addresses()[0], call("say", &json!({})))
-        .await;
+    let gone = caller().call(&host.addresses()[0], call("say", &json!({}))).await;
     assert_eq!(gone.unwrap_err().kind(), ErrorKind::Unavailable.into());
     let other = Address::parse("grpc://127.0.0.1:1").unwrap();
     let unsupported = caller().call(&other, call("say", &json!({}))).await;
-    assert_eq!(
-        unsupported.unwrap_err().kind(),
-        ErrorKind::Unsupported.into()
-    );
+    assert_eq!(unsupported.unwrap_err().kind(), ErrorKind::Unsupported.into());
 }
 
 #[tokio::test]
@@ -135,8 +110,6 @@ async fn hostile_bytes_end_their_own_connection_only() {
         let _ = read.await.expect("the host keeps a broken connection open");
         assert!(rest.is_empty());
     }
-    let reply = caller()
-        .call(&host.addresses()[0], call("say", &json!({"what": "hi"})))
-        .await;
+    let reply = caller().call(&host.addresses()[0], call("say", &json!({"what": "hi"}))).await;
     assert!(reply.is_ok(), "others are not affected");
 }

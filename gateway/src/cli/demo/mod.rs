@@ -36,9 +36,7 @@ const BEAT: Duration = Duration::from_secs(5);
 pub(super) async fn run(args: Args) -> Result<(), Failure> {
     let config = Config::settle(args.flags).map_err(Failure::usage)?;
     let gateway = Gateway::start(&config).await.map_err(|error| {
-        Failure::failed(format!(
-            "{error} (choose others with --http, --grpc and --admin)"
-        ))
+        Failure::failed(format!("{error} (choose others with --http, --grpc and --admin)"))
     })?;
     out::line(format_args!(
         "A gateway is up: calls on http://{}, admin on http://{}",
@@ -49,16 +47,10 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     for service in [services::users(), services::greeter()] {
         joined.push(join(&client, service).await?);
     }
-    out::line(format_args!(
-        "\nA few calls, HTTP JSON in, Thrift to the service, JSON out:"
-    ));
+    out::line(format_args!("\nA few calls, HTTP JSON in, Thrift to the service, JSON out:"));
     show(&client, "UserService/getUser", &json!({"id": 1})).await?;
-    show(
-        &client,
-        "UserService/putUser",
-        &json!({"id": "7", "name": "Grace", "tags": ["navy"]}),
-    )
-    .await?;
+    show(&client, "UserService/putUser", &json!({"id": "7", "name": "Grace", "tags": ["navy"]}))
+        .await?;
     show(&client, "UserService/getUser", &json!({"id": 404})).await?;
     show(&client, "Greeter/hello", &json!({"name": "Vasco"})).await?;
     if !args.once {
@@ -100,17 +92,11 @@ async fn join(client: &HttpClient, service: DemoService) -> Result<Joined, Failu
     let answer: Value = serde_json::from_str(&answer).unwrap_or_default();
     let key = answer["API-Key"].as_str().unwrap_or_default().to_owned();
 
-    let host = service
-        .host()
-        .await
-        .map_err(|error| Failure::failed(error.to_string()))?;
+    let host = service.host().await.map_err(|error| Failure::failed(error.to_string()))?;
     let address = host.addresses().into_iter().next();
     let address = address.ok_or_else(|| Failure::failed("a service has no address"))?;
     let member = Member::join(client.clone(), key, &name, &address).await?;
-    out::line(format_args!(
-        "{name} is hosted at {address} and joined as {}",
-        member.id()
-    ));
+    out::line(format_args!("{name} is hosted at {address} and joined as {}", member.id()));
     let beats = tokio::spawn(beat(member));
     Ok(Joined { _host: host, beats })
 }
@@ -125,13 +111,8 @@ async fn beat(mut member: Member) {
 }
 
 async fn show(client: &HttpClient, path: &str, body: &Value) -> Result<(), Failure> {
-    let (status, answer) = client
-        .send(Method::POST, &format!("/{path}"), Some(body))
-        .await?;
-    out::line(format_args!(
-        "  POST /{path} {body}\n    {} {answer}",
-        status.as_u16()
-    ));
+    let (status, answer) = client.send(Method::POST, &format!("/{path}"), Some(body)).await?;
+    out::line(format_args!("  POST /{path} {body}\n    {} {answer}", status.as_u16()));
     Ok(())
 }
 

@@ -35,9 +35,7 @@ pub(super) fn describe(file: &ast::File) -> Result<Descriptor> {
         let mut fields = names.fields(place, &like.fields)?;
         if is_union {
             // One of them is set; none is written for being absent.
-            fields
-                .iter_mut()
-                .for_each(|f| f.requiredness = Requiredness::Optional);
+            fields.iter_mut().for_each(|f| f.requiredness = Requiredness::Optional);
         }
         described.structs.push(StructType {
             name: like.name.to_string(),
@@ -59,10 +57,7 @@ type Structs<'a> = Vec<(&'a ast::StructLike, bool, bool)>;
 
 /// First pass: who is called what.
 fn collect(file: &ast::File) -> Result<(Names<'_>, Structs<'_>)> {
-    let mut names = Names {
-        types: BTreeMap::new(),
-        constants: BTreeMap::new(),
-    };
+    let mut names = Names { types: BTreeMap::new(), constants: BTreeMap::new() };
     let mut structs = Structs::new();
     for item in &file.items {
         match item {
@@ -78,11 +73,7 @@ fn collect(file: &ast::File) -> Result<(Names<'_>, Structs<'_>)> {
             ast::Item::Union(u) => names.add(&mut structs, (&u.struct_like, true, false))?,
             ast::Item::Exception(e) => names.add(&mut structs, (&e.struct_like, false, true))?,
             ast::Item::Constant(constant) => {
-                if names
-                    .constants
-                    .insert(&constant.name, &constant.value)
-                    .is_some()
-                {
+                if names.constants.insert(&constant.name, &constant.value).is_some() {
                     return Err(IdlError::new(&*constant.name, "is defined twice"));
                 }
             }
@@ -183,15 +174,11 @@ impl<'a> Names<'a> {
         match self.types.get(name.as_str()) {
             Some(Named::Enum(e)) => Ok(Type::Enum(Arc::clone(e))),
             Some(Named::Struct(index)) => Ok(Type::Struct(*index)),
-            Some(Named::Typedef(_)) if aliases > self.types.len() => Err(IdlError::new(
-                place,
-                format!("the typedef {name} names itself"),
-            )),
+            Some(Named::Typedef(_)) if aliases > self.types.len() => {
+                Err(IdlError::new(place, format!("the typedef {name} names itself")))
+            }
             Some(Named::Typedef(ty)) => self.resolve_through(place, ty, aliases + 1),
-            None => Err(IdlError::new(
-                place,
-                format!("the type {name} is not defined"),
-            )),
+            None => Err(IdlError::new(place, format!("the type {name} is not defined"))),
         }
     }
 }
@@ -227,10 +214,7 @@ fn enum_type(parsed: &ast::Enum) -> Result<Arc<EnumType>> {
             return Err(IdlError::new(place, "is defined twice"));
         }
     }
-    Ok(Arc::new(EnumType {
-        name: parsed.name.to_string(),
-        values,
-    }))
+    Ok(Arc::new(EnumType { name: parsed.name.to_string(), values }))
 }
 
 fn as_typedef(item: &ast::Item) -> Option<&ast::Typedef> {
@@ -257,19 +241,12 @@ fn describe_services(
         for function in &service.functions {
             let place = format!("{}.{}", &*service.name, &*function.name);
             let function = describe_function(names, &place, function, &described.structs)?;
-            if functions
-                .insert(function.name.clone(), Arc::new(function))
-                .is_some()
-            {
+            if functions.insert(function.name.clone(), Arc::new(function)).is_some() {
                 return Err(IdlError::new(place, "is defined twice"));
             }
         }
         let name = service.name.to_string();
-        if described
-            .services
-            .insert(name, Service { functions })
-            .is_some()
-        {
+        if described.services.insert(name, Service { functions }).is_some() {
             return Err(IdlError::new(&*service.name, "is defined twice"));
         }
     }
@@ -295,24 +272,14 @@ fn inherit(
             }
             return Ok(());
         };
-        let name = path
-            .segments
-            .iter()
-            .map(|s| &**s)
-            .collect::<Vec<_>>()
-            .join(".");
+        let name = path.segments.iter().map(|s| &**s).collect::<Vec<_>>().join(".");
         let found = services.iter().find(|service| *service.name == *name);
         let found = found.ok_or_else(|| {
-            IdlError::new(
-                &*service.name,
-                format!("extends {name}, which is not defined"),
-            )
+            IdlError::new(&*service.name, format!("extends {name}, which is not defined"))
         })?;
         let functions = &described.services[&name].functions;
         for (name, function) in functions {
-            inherited
-                .entry(name.clone())
-                .or_insert_with(|| Arc::clone(function));
+            inherited.entry(name.clone()).or_insert_with(|| Arc::clone(function));
         }
         parent = found.extends.as_ref();
     }

@@ -43,10 +43,7 @@ fn lower_through(
         ast::ConstValue::String(text) => Value::from(&**text),
         ast::ConstValue::List(values) => {
             let (Type::List(element) | Type::Set(element)) = ty else {
-                return Err(IdlError::new(
-                    place,
-                    "has a list as its default and is none",
-                ));
+                return Err(IdlError::new(place, "has a list as its default and is none"));
             };
             let values = values.iter().map(|value| lower(element, value));
             Value::Array(values.collect::<Result<_, _>>()?)
@@ -88,30 +85,18 @@ fn named(
         Some(value) if depth < names.constants.len() => {
             lower_through(names, place, ty, value, depth + 1)
         }
-        Some(_) => Err(IdlError::new(
-            place,
-            format!("the constant {name} names itself"),
-        )),
-        None => Err(IdlError::new(
-            place,
-            format!("the constant {name} is not defined"),
-        )),
+        Some(_) => Err(IdlError::new(place, format!("the constant {name} names itself"))),
+        None => Err(IdlError::new(place, format!("the constant {name} is not defined"))),
     }
 }
 
 /// Writes every default once, so that a wrong one is refused now and not when
 /// somebody calls.
 pub(super) fn check_defaults(descriptor: &Descriptor) -> Result<(), IdlError> {
-    let structs = descriptor
-        .structs
-        .iter()
-        .map(|s| (s.name.clone(), &s.fields));
+    let structs = descriptor.structs.iter().map(|s| (s.name.clone(), &s.fields));
     let functions = descriptor.services.iter().flat_map(|(service, described)| {
         let of = move |f: &std::sync::Arc<super::Function>| format!("{service}.{}", f.name);
-        described
-            .functions
-            .values()
-            .map(move |f| (of(f), &f.arguments))
+        described.functions.values().map(move |f| (of(f), &f.arguments))
     });
     for (owner, fields) in structs.chain(functions) {
         for field in fields {
@@ -128,9 +113,6 @@ fn check_default(descriptor: &Descriptor, owner: &str, field: &Field) -> Result<
     let written = json::write_value(descriptor, &field.ty, default);
     written.map_err(|error| {
         let place = format!("{owner}.{}", field.name);
-        IdlError::new(
-            place,
-            format!("has a default that does not fit: {}", error.reason),
-        )
+        IdlError::new(place, format!("has a default that does not fit: {}", error.reason))
     })
 }

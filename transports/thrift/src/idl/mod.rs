@@ -25,10 +25,7 @@ pub struct IdlError {
 
 impl IdlError {
     pub(crate) fn new(place: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self {
-            place: place.into(),
-            reason: reason.into(),
-        }
+        Self { place: place.into(), reason: reason.into() }
     }
 }
 
@@ -49,9 +46,7 @@ impl std::error::Error for IdlError {}
 /// the text. `include` is refused by name.
 pub fn parse(text: &str) -> Result<Descriptor, IdlError> {
     scan::check(text)?;
-    let file = FileParser::new(FileSource::new(text))
-        .parse()
-        .map_err(syntax_error)?;
+    let file = FileParser::new(FileSource::new(text)).parse().map_err(syntax_error)?;
     check::describe(&file)
 }
 
@@ -100,10 +95,7 @@ mod tests {
             ("typedef B A typedef A B", "A"),
             ("service S { void f(1: Nope a) }", "S.f.a"),
             ("service S { void f() void f() }", "S.f"),
-            (
-                "service S { void f() throws (1: A a) } struct A {}",
-                "S.f.a",
-            ),
+            ("service S { void f() throws (1: A a) } struct A {}", "S.f.a"),
             ("service S extends T {}", "S"),
             ("include \"base.thrift\"", "base.thrift"),
         ] {
@@ -114,11 +106,8 @@ mod tests {
     #[test]
     fn size_and_nesting_are_refused_before_parsing() {
         assert!(refused(&"x".repeat(300 * 1024)).reason.contains("bytes"));
-        let nested = format!(
-            "struct A {{ 1: {}i32{} a }}",
-            "list<".repeat(10_000),
-            ">".repeat(10_000)
-        );
+        let nested =
+            format!("struct A {{ 1: {}i32{} a }}", "list<".repeat(10_000), ">".repeat(10_000));
         assert!(refused(&nested).reason.contains("nests"));
         // Brackets in strings and comments do not count.
         let quiet = "// <<<<\n/* {{{{ */ # ((((\nconst string S = \"<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<\"";

@@ -10,10 +10,7 @@ const MAX_NESTING: usize = 32;
 /// Refuses what is too large or nests too deep, outside strings and comments.
 pub(super) fn check(text: &str) -> Result<(), IdlError> {
     if text.len() > MAX_TEXT {
-        let reason = format!(
-            "the IDL must have at most {MAX_TEXT} bytes, has {}",
-            text.len()
-        );
+        let reason = format!("the IDL must have at most {MAX_TEXT} bytes, has {}", text.len());
         return Err(IdlError::new("", reason));
     }
     let (mut depth, mut line, mut rest) = (0_usize, 1_usize, text);

@@ -24,10 +24,7 @@ pub struct ValueError {
 
 impl ValueError {
     pub(crate) fn new(reason: impl Into<String>) -> Self {
-        Self {
-            path: String::new(),
-            reason: reason.into(),
-        }
+        Self { path: String::new(), reason: reason.into() }
     }
 
     /// The same error, one field further out.
@@ -146,10 +143,7 @@ mod tests {
     #[test]
     fn several_arguments_are_an_object_of_their_names() {
         let sent = json!({"a": 1, "b": "2"});
-        assert_eq!(
-            there_and_back("add", &sent).unwrap(),
-            json!({"a": 1, "b": 2})
-        );
+        assert_eq!(there_and_back("add", &sent).unwrap(), json!({"a": 1, "b": 2}));
         assert_eq!(there_and_back("hello", &Value::Null).unwrap(), json!({}));
     }
 
@@ -165,21 +159,9 @@ mod tests {
         assert_eq!((name.as_str(), value), ("Missing", json!({"what": "it"})));
         let hello = idl.service("S").and_then(|s| s.function("hello")).unwrap();
         let bytes = write_result(&idl, hello, &json!("hi")).unwrap();
-        assert_eq!(
-            read_result(&idl, hello, &bytes).unwrap(),
-            Answer::Result(json!("hi"))
-        );
-        assert!(
-            read_result(&idl, hello, &[0]).is_err(),
-            "a result without a value"
-        );
-        let nothing = idl
-            .service("S")
-            .and_then(|s| s.function("nothing"))
-            .unwrap();
-        assert_eq!(
-            read_result(&idl, nothing, &[0]).unwrap(),
-            Answer::Result(Value::Null)
-        );
+        assert_eq!(read_result(&idl, hello, &bytes).unwrap(), Answer::Result(json!("hi")));
+        assert!(read_result(&idl, hello, &[0]).is_err(), "a result without a value");
+        let nothing = idl.service("S").and_then(|s| s.function("nothing")).unwrap();
+        assert_eq!(read_result(&idl, nothing, &[0]).unwrap(), Answer::Result(Value::Null));
     }
 }

@@ -134,9 +134,7 @@ fn read_value(
             Value::Object(read_fields(idl, idl.fields(*place), reader, depth)?)
         }
         (_, found) => {
-            return Err(ValueError::new(format!(
-                "is of another type on the wire ({found})"
-            )));
+            return Err(ValueError::new(format!("is of another type on the wire ({found})")));
         }
     })
 }

@@ -73,17 +73,12 @@ struct Encoder<'a> {
 
 impl<'a> Encoder<'a> {
     fn new(idl: &'a Descriptor) -> Self {
-        Self {
-            idl,
-            out: Writer::default(),
-            depth: 0,
-        }
+        Self { idl, out: Writer::default(), depth: 0 }
     }
 
     fn field(&mut self, field: &Field, value: &Value) -> Result<()> {
         self.out.field(kind_of(&field.ty), field.id);
-        self.value(&field.ty, value)
-            .map_err(|error| error.in_field(&field.name))
+        self.value(&field.ty, value).map_err(|error| error.in_field(&field.name))
     }
 
     fn fields(&mut self, fields: &[Field], value: &Value, is_union: bool) -> Result<()> {
@@ -104,9 +99,7 @@ impl<'a> Encoder<'a> {
             written += 1;
         }
         if is_union && written != 1 {
-            return Err(ValueError::new(
-                "must have exactly one field, for it is a union",
-            ));
+            return Err(ValueError::new("must have exactly one field, for it is a union"));
         }
         self.out.stop();
         Ok(())
@@ -123,8 +116,7 @@ impl<'a> Encoder<'a> {
                     return Err(ValueError::new("must be base64 text"));
                 };
                 let bytes = STANDARD.decode(text);
-                self.out
-                    .bytes(&bytes.map_err(|_| ValueError::new("must be base64 text"))?);
+                self.out.bytes(&bytes.map_err(|_| ValueError::new("must be base64 text"))?);
             }
             Type::Bool => self.out.u8(u8::from(to_bool(value)?)),
             Type::Double => self.out.f64(to_double(value)?),
@@ -152,8 +144,7 @@ impl<'a> Encoder<'a> {
         self.out.u8(kind_of(element));
         self.out.count(values.len());
         for (index, value) in values.iter().enumerate() {
-            self.value(element, value)
-                .map_err(|error| error.in_element(index))?;
+            self.value(element, value).map_err(|error| error.in_element(index))?;
         }
         Ok(())
     }
@@ -167,9 +158,7 @@ impl<'a> Encoder<'a> {
         self.out.count(pairs.len());
         for (name, value) in pairs {
             let text = Value::String(name.clone());
-            let written = self
-                .value(key, &text)
-                .and_then(|()| self.value(element, value));
+            let written = self.value(key, &text).and_then(|()| self.value(element, value));
             written.map_err(|error| error.in_field(name))?;
         }
         Ok(())

@@ -61,10 +61,7 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn take(&mut self, count: usize) -> Result<&'a [u8], WireError> {
-        let (taken, rest) = self
-            .rest
-            .split_at_checked(count)
-            .ok_or(WireError::Truncated)?;
+        let (taken, rest) = self.rest.split_at_checked(count).ok_or(WireError::Truncated)?;
         self.rest = rest;
         Ok(taken)
     }
@@ -253,23 +250,14 @@ mod tests {
     #[test]
     fn counts_are_checked_before_anything_is_read() {
         let bomb = [kind::I64, 0x7f, 0xff, 0xff, 0xff];
-        assert_eq!(
-            Reader::new(&bomb).sequence(),
-            Err(WireError::Count(i32::MAX))
-        );
+        assert_eq!(Reader::new(&bomb).sequence(), Err(WireError::Count(i32::MAX)));
         let negative = [kind::I64, 0xff, 0xff, 0xff, 0xff];
         assert_eq!(Reader::new(&negative).sequence(), Err(WireError::Count(-1)));
         let empty_structs = [kind::STRUCT, 0, 0, 0, 2, 0];
-        assert_eq!(
-            Reader::new(&empty_structs).sequence(),
-            Err(WireError::Count(2))
-        );
+        assert_eq!(Reader::new(&empty_structs).sequence(), Err(WireError::Count(2)));
         let untyped = [kind::STOP, 0, 0, 0, 1, 0];
         assert!(Reader::new(&untyped).sequence().is_err());
-        assert_eq!(
-            Reader::new(&[kind::STOP, 0, 0, 0, 0]).sequence(),
-            Ok((kind::STOP, 0))
-        );
+        assert_eq!(Reader::new(&[kind::STOP, 0, 0, 0, 0]).sequence(), Ok((kind::STOP, 0)));
     }
 
     #[test]
@@ -278,10 +266,7 @@ mod tests {
         for _ in 0..DEPTH + 1 {
             nested.extend([kind::LIST, 0, 0, 0, 1]);
         }
-        assert_eq!(
-            Reader::new(&nested).skip(kind::LIST, DEPTH),
-            Err(WireError::Depth)
-        );
+        assert_eq!(Reader::new(&nested).skip(kind::LIST, DEPTH), Err(WireError::Depth));
     }
 
     proptest! {

@@ -66,9 +66,7 @@ pub(crate) async fn write_message(
     framing: Framing,
     message: &[u8],
 ) -> io::Result<()> {
-    let length = u32::try_from(message.len())
-        .ok()
-        .filter(|_| message.len() <= MAX_MESSAGE);
+    let length = u32::try_from(message.len()).ok().filter(|_| message.len() <= MAX_MESSAGE);
     let length = length.ok_or_else(|| invalid("a message is too large"))?;
     let mut bytes = Vec::with_capacity(message.len() + 4);
     if framing == Framing::Framed {
@@ -90,12 +88,8 @@ mod tests {
 
     #[tokio::test]
     async fn both_framings_are_told_apart_in_one_stream() {
-        let message = Message {
-            kind: MessageType::Call,
-            method: "m",
-            sequence: 1,
-            body: &[kind::STOP],
-        };
+        let message =
+            Message { kind: MessageType::Call, method: "m", sequence: 1, body: &[kind::STOP] };
         let bytes = message.write();
         let mut stream = Vec::new();
         for framing in [Framing::Framed, Framing::Unframed, Framing::Framed] {
@@ -111,11 +105,7 @@ mod tests {
 
     #[tokio::test]
     async fn hostile_lengths_are_refused_at_once() {
-        for head in [
-            [0, 0, 0, 0],
-            [0x7f, 0xff, 0xff, 0xff],
-            [0xff, 0xff, 0xff, 0xff],
-        ] {
+        for head in [[0, 0, 0, 0], [0x7f, 0xff, 0xff, 0xff], [0xff, 0xff, 0xff, 0xff]] {
             let mut buffer = BytesMut::new();
             assert!(read_message(&mut &head[..], &mut buffer).await.is_err());
             assert!(buffer.capacity() <= 64 * 1024);

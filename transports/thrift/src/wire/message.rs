@@ -28,20 +28,13 @@ impl<'a> Message<'a> {
     pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, WireError> {
         let mut reader = Reader::new(bytes);
         let (kind, method, sequence) = Self::head(&mut reader)?;
-        Ok(Self {
-            kind,
-            method,
-            sequence,
-            body: reader.rest(),
-        })
+        Ok(Self { kind, method, sequence, body: reader.rest() })
     }
 
     fn head(reader: &mut Reader<'a>) -> Result<(MessageType, &'a str, i32), WireError> {
         let version = reader.i32()? as u32;
         if version & 0xffff_0000 != VERSION_1 {
-            return Err(WireError::Protocol(
-                "a message does not begin with the strict version",
-            ));
+            return Err(WireError::Protocol("a message does not begin with the strict version"));
         }
         let kind = match version & 0xff {
             1 => MessageType::Call,
@@ -94,10 +87,7 @@ impl Application {
     pub(crate) const PROTOCOL_ERROR: i32 = 7;
 
     pub(crate) fn new(code: i32, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            message: message.into(),
-        }
+        Self { code, message: message.into() }
     }
 
     pub(crate) fn parse(body: &[u8]) -> Result<Self, WireError> {

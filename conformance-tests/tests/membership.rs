@@ -1,0 +1,162 @@
+//! The facade's handle in virtual time, behind a link that can be cut.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use backend_memory::{MemoryOptions, MemoryStore};
+use conformance_tests::fixtures::{id, life, offer, query, service};
+use conformance_tests::{Link, Linked, ManualClock};
+use portolan::{
+    Client, Epoch, Era, Health, InstanceSpec, LeaseTerms, MembershipState, Namespace, Phase,
+    Registry, RegistryExt,
+};
+
+struct World {
+    clock: ManualClock,
+    link: Link,
+    /// Behind the link.
+    client: Client,
+    /// Before it: the truth.
+    registry: Arc<dyn Registry>,
+}
+
+fn world() -> World {
+    let (clock, link) = (ManualClock::new(), Link::new());
+    let store = MemoryStore::new(Arc::new(clock.clone()), MemoryOptions::new(Era(1)));
+    let registry = store.handle(&Namespace::default());
+    let linked = Linked::new(registry.clone(), link.clone(), Arc::new(clock.clone()));
+    let client = Client::new(Arc::new(linked), Arc::new(clock.clone()));
+    World { clock, link, client, registry }
+}
+
+fn spec(name: &str) -> InstanceSpec {
+    let terms = LeaseTerms::new(Duration::from_secs(3), Duration::from_secs(9)).unwrap();
+    InstanceSpec::new(id(name), [offer("a")]).with_terms(terms)
+}
+
+impl World {
+    async fn seen(&self, name: &str) -> Option<(Health, Phase, u32)> {
+        let view = self.registry.resolve(&query("a")).await.ok()?;
+        view.instance(&id(name)).map(|i| (i.health, i.phase, i.offers[0].weight.0))
+    }
+
+    async fn seconds(&self, seconds: u64) {
+        self.clock.advance(Duration::from_secs(seconds)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_member_stays_online_until_it_leaves() {
+    let world = world();
+    let membership = world.client.join(spec("i"));
+    assert!(membership.connected().await.is_some());
+    for _ in 0..20 {
+        world.seconds(1).await;
+        assert_eq!(world.seen("i").await, Some((Health::Online, Phase::Ready, 10)));
+    }
+    membership.leave().await.unwrap();
+    assert_eq!(world.seen("i").await, None);
+}
+
+#[tokio::test]
+async fn updates_and_draining_change_the_record_in_place() {
+    let world = world();
+    let membership = world.client.join(spec("i"));
+    let epoch = membership.connected().await.unwrap().epoch;
+    membership.update(|spec| spec.offers = [offer("a").with_weight(77)].into());
+    world.seconds(1).await;
+    assert_eq!(world.seen("i").await, Some((Health::Online, Phase::Ready, 77)));
+    membership.drain();
+    world.seconds(1).await;
+    assert_eq!(world.seen("i").await, Some((Health::Online, Phase::Draining, 77)));
+    let view = world.registry.resolve(&query("a")).await.unwrap();
+    assert_eq!(view.instances[0].epoch, epoch);
+}
+
+#[tokio::test]
+async fn a_member_comes_back_with_current_data_after_any_time() {
+    let world = world();
+    let mut membership = world.client.join(spec("i"));
+    membership.connected().await.unwrap();
+    membership.changed().await;
+    world.link.cut();
+    world.seconds(4).await;
+    assert!(matches!(membership.changed().await, MembershipState::Connecting { .. }));
+    membership.update(|spec| spec.offers = [offer("a").with_weight(5)].into());
+    world.seconds(3600).await;
+    assert_eq!(world.seen("i").await, None, "delisted meanwhile");
+    world.link.heal();
+    world.seconds(6).await; // The cap of the backoff is five seconds.
+    assert_eq!(world.seen("i").await, Some((Health::Online, Phase::Ready, 5)));
+}
+
+#[tokio::test]
+async fn a_replaced_member_stops_for_good() {
+    let world = world();
+    let membership = world.client.join(spec("i"));
+    let epoch = membership.connected().await.unwrap().epoch;
+    let successor = spec("i").with_epoch(Epoch(epoch.0 + 5));
+    world.registry.connect_one(successor).await.unwrap();
+    world.seconds(2).await;
+    assert_eq!(membership.state(), MembershipState::Superseded);
+    world.seconds(20).await;
+    assert_eq!(world.seen("i").await, None, "nobody beats for the successor");
+}
+
+#[tokio::test]
+async fn dropping_a_member_leaves() {
+    let world = world();
+    let membership = world.client.join(spec("i"));
+    membership.connected().await.unwrap();
+    drop(membership);
+    world.seconds(0).await;
+    assert_eq!(world.seen("i").await, None);
+}
+
+#[tokio::test]
+async fn many_members_beat_in_batches() {
+    let world = world();
+    let members: Vec<_> = (0..200).map(|n| world.client.join(spec(&format!("i{n}")))).collect();
+    for member in &members {
+        member.connected().await.unwrap();
+    }
+    let before = world.link.round_trips();
+    world.seconds(30).await;
+    let beats = world.link.round_trips() - before;
+    assert!(beats <= 31, "{beats} round trips for 30 beats of everybody");
+    assert_eq!(world.registry.resolve(&query("a")).await.unwrap().instances.len(), 200);
+}
+
+#[tokio::test]
+async fn a_dead_registry_does_not_block_leaving() {
+    let world = world();
+    let membership = world.client.join(spec("i"));
+    membership.connected().await.unwrap();
+    world.link.cut();
+    assert!(membership.leave().await.is_err());
+    world.link.heal();
+    world.registry.disconnect(&[life("i", 1)]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_followed_service_shows_the_last_that_was_known() {
+    let world = world();
+    let membership = world.client.join(spec("i"));
+    membership.connected().await.unwrap();
+    let view = world.client.follow(&service("a"));
+    view.ready().await;
+    assert_eq!(view.pick().map(|picked| picked.id.clone()), Some(id("i")));
+    world.link.cut();
+    world.seconds(600).await;
+    assert_eq!(view.pick().map(|picked| picked.id.clone()), Some(id("i")), "static stability");
+    world.link.heal();
+    world.seconds(10).await;
+    assert!(view.pick().is_some(), "the member came back");
+    membership.drain();
+    world.seconds(1).await;
+    assert_eq!(view.pick().map(|p| p.phase), Some(Phase::Draining), "nothing else is left");
+    membership.leave().await.unwrap();
+    world.seconds(1).await;
+    assert!(view.pick().is_none());
+}
