@@ -1,0 +1,199 @@
+//! The architecture's invariants, read from the tree so that they stay true.
+//! The list with its reasons is in docs/ARCHITECTURE.md.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The files below a directory with one of these extensions, as (path, text).
+fn files(directory: &str, extensions: &[&str]) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut open = vec![root().join(directory)];
+    while let Some(path) = open.pop() {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if path.is_dir() {
+            if !["target", ".git", "__pycache__"].contains(&&*name) {
+                open.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+            }
+            continue;
+        }
+        let wanted = extensions.iter().any(|e| path.extension().is_some_and(|have| have == *e));
+        if wanted {
+            let shown = path.strip_prefix(root()).unwrap().to_string_lossy().into_owned();
+            found.push((shown, fs::read_to_string(&path).unwrap()));
+        }
+    }
+    found.sort();
+    found
+}
+
+/// A source without its test module and comments: what runs.
+fn running(text: &str) -> String {
+    let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+    let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// The crates of this workspace that a manifest names under `[dependencies]`.
+fn own_dependencies(manifest: &Path) -> Vec<String> {
+    const OWN: [&str; 6] = [
+        "backend-memory",
+        "conformance-tests",
+        "portolan",
+        "portolan-gateway",
+        "portolan-thrift",
+        "registry-api",
+    ];
+    let text = fs::read_to_string(manifest).unwrap();
+    let table = text.split("[dependencies]").nth(1).unwrap_or_default();
+    let table = table.split("\n[").next().unwrap_or_default();
+    let names = table.lines().filter_map(|line| line.split(['.', ' ', '=']).next());
+    names.filter(|name| OWN.contains(name)).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_contract_does_no_io_spawns_nothing_and_reads_no_clock() {
+    for (path, text) in files("registry-api/src", &["rs"]) {
+        for banned in
+            ["tokio", "std::fs", "std::thread", "std::env", "Instant", "SystemTime", "TcpStream"]
+        {
+            assert!(!running(&text).contains(banned), "{path} names {banned}");
+        }
+    }
+    for (path, text) in files("registry-api/src/kernel", &["rs"]) {
+        for banned in ["async", "await", "bytes::", "serde"] {
+            assert!(!running(&text).contains(banned), "the kernel is std only: {path}: {banned}");
+        }
+    }
+}
+
+#[test]
+fn crates_depend_downwards_only() {
+    for (directory, allowed) in [
+        ("registry-api", &[][..]),
+        ("backend-memory", &["registry-api"]),
+        ("transports/thrift", &["registry-api"]),
+        (".", &["registry-api", "backend-memory", "portolan-thrift"]),
+        ("gateway", &["portolan"]),
+        ("conformance-tests", &["registry-api", "portolan"]),
+    ] {
+        let manifest = root().join(directory).join("Cargo.toml");
+        for name in own_dependencies(&manifest) {
+            assert!(allowed.contains(&&*name), "{directory} must not depend on {name}");
+        }
+    }
+}
+
+#[test]
+fn only_the_kernel_decides_about_leases() {
+    let backends = files("backend-memory/src", &["rs"]).into_iter();
+    for (path, text) in backends.chain(files("transports", &["rs"])) {
+        for banned in [".ttl()", ".ttd()", "Health::Offline", "Cause::", ".epoch >", ".epoch <"] {
+            assert!(!running(&text).contains(banned), "{path} decides by {banned}");
+        }
+    }
+}
+
+#[test]
+fn refusals_have_one_place_per_layer() {
+    // The guard refuses what is not claimed, `open` an unknown scheme, a wire's
+    // caller an address that is not its own; the others only translate.
+    let allowed = [
+        "registry-api/src/error.rs",
+        "registry-api/src/guard.rs",
+        "src/open.rs",
+        "transports/thrift/src/caller.rs",
+        "gateway/src/problem.rs",
+        "gateway/src/cli/failure.rs",
+    ];
+    for directory in
+        ["registry-api/src", "backend-memory/src", "src", "transports/thrift/src", "gateway/src"]
+    {
+        for (path, text) in files(directory, &["rs"]) {
+            let refuses = running(&text).contains("Unsupported");
+            assert!(!refuses || allowed.contains(&&*path), "{path} refuses by itself");
+        }
+    }
+}
+
+#[test]
+fn there_is_no_global_state() {
+    for (path, text) in files(".", &["rs"]) {
+        for banned in ["static mut", "lazy_static", "thread_local!", "#[ctor", "LazyLock"] {
+            let here = path == "tests/invariants.rs";
+            assert!(here || !running(&text).contains(banned), "{path} has {banned}");
+        }
+        let statics = running(&text).lines().filter(|l| l.starts_with("static ")).count();
+        assert!(statics == 0 || path == "src/clock.rs", "{path} has a static");
+    }
+}
+
+#[test]
+fn features_choose_modules_and_nothing_else() {
+    let allowed = ["src/lib.rs", "src/open.rs", "conformance-tests/src/cases/mod.rs"];
+    for (path, text) in files(".", &["rs"]) {
+        let here = path == "tests/invariants.rs";
+        let gated = running(&text).contains("cfg(feature");
+        assert!(here || !gated || allowed.contains(&&*path), "{path} has cfg(feature)");
+    }
+}
+
+#[test]
+fn every_task_has_an_owner() {
+    // Files that spawn, each with a guard that ends the task: abort on drop, a
+    // `JoinSet`, or a task that ends by itself within a bound that it states.
+    let owned = [
+        "backend-memory/src/sweeper.rs",
+        "conformance-tests/src/mutants/tell.rs",
+        "gateway/src/cli/demo/mod.rs",
+        "gateway/src/cli/run.rs",
+        "gateway/src/listen.rs",
+        "src/follow.rs",
+        "src/keys/policy.rs",
+        "src/membership/driver.rs",
+        "transports/thrift/src/host.rs",
+    ];
+    for (path, text) in files(".", &["rs"]) {
+        let spawns = running(&text).contains("tokio::spawn(");
+        let test = path.contains("tests/");
+        assert!(!spawns || test || owned.contains(&&*path), "{path} spawns a task");
+    }
+}
+
+#[test]
+fn files_are_small_and_say_what_they_are() {
+    for (path, text) in files(".", &["rs"]) {
+        let lines = text.lines().count();
+        assert!(lines <= 600, "{path} has {lines} lines: does it hold two ideas?");
+        assert!(text.starts_with("//!"), "{path} does not begin with what it is");
+    }
+    let napkin = fs::read_to_string(root().join("registry-api/tests/naive/mod.rs")).unwrap();
+    assert!(napkin.lines().count() <= 150, "the naive model must be seen at a glance");
+    let example = root().join("conformance-tests/examples/custom_backend.rs");
+    assert!(fs::read_to_string(example).unwrap().lines().count() < 150);
+}
+
+#[test]
+fn a_stranger_finds_every_crate_and_both_commands() {
+    let read = |name: &str| fs::read_to_string(root().join(name)).unwrap();
+    let (readme, architecture) = (read("README.md"), read("docs/ARCHITECTURE.md"));
+    for command in ["cargo run --release -- demo", "./scripts/test"] {
+        assert!(readme.contains(command), "README.md lacks {command}");
+    }
+    for directory in
+        ["registry-api", "backend-memory", "transports/thrift", "gateway", "conformance-tests"]
+    {
+        assert!(architecture.contains(&format!("`{directory}")), "ARCHITECTURE lacks {directory}");
+    }
+    // Files that the documents name exist.
+    for (path, text) in files("docs", &["md"]) {
+        for named in text.split('`').filter(|part| part.ends_with(".rs") && part.contains('/')) {
+            assert!(root().join(named).exists(), "{path} names {named}, which is not there");
+        }
+    }
+    assert!(root().join(PathBuf::from(".ci/run")).exists());
+}
