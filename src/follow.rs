@@ -71,6 +71,7 @@ impl ServiceView {
 
     /// One instance, by weight, of those that are online and ready; of those
     /// that are draining where nobody else is left. No lock, no allocation.
+    #[inline]
     pub fn pick(&self) -> Option<Picked> {
         let followed = self.shared.current.load();
         let place = choose(&followed.routable, fastrand::u64(..))?;
@@ -107,6 +108,7 @@ pub struct Picked {
 impl Deref for Picked {
     type Target = Instance;
 
+    #[inline]
     fn deref(&self) -> &Instance {
         &self.followed.routable[self.place].instance
     }
@@ -119,18 +121,18 @@ async fn follow(
     shared: Arc<Shared>,
 ) {
     let mut replica = Replica::new();
+    let mut rested = clock.now();
     loop {
         if let Ok(mut watch) = registry.watch(&scope, WatchFrom::Now).await {
             while let Some(Ok(item)) = watch.next().await {
                 replica.apply(item);
-                let rest = clock.sleep_until(clock.now() + REBUILD_INTERVAL);
-                shared.publish(&replica);
-                rest.await;
-                // What came meanwhile goes into the next snapshot, all at once.
+                clock.sleep_until(rested).await;
+                // What came meanwhile goes into the same snapshot.
                 while let Some(Some(Ok(item))) = now_or_never(watch.next()).await {
                     replica.apply(item);
                 }
                 shared.publish(&replica);
+                rested = clock.now() + REBUILD_INTERVAL;
             }
         }
         clock.sleep_until(clock.now() + Duration::from_secs(1)).await;

@@ -92,7 +92,7 @@ fn crates_depend_downwards_only() {
 fn only_the_kernel_decides_about_leases() {
     let backends = files("backend-memory/src", &["rs"]).into_iter();
     for (path, text) in backends.chain(files("transports", &["rs"])) {
-        for banned in [".ttl()", ".ttd()", "Health::Offline", "Cause::", ".epoch >", ".epoch <"] {
+        for banned in [".ttd()", "Health::Offline", "Cause::", ".epoch >", ".epoch <"] {
             assert!(!running(&text).contains(banned), "{path} decides by {banned}");
         }
     }

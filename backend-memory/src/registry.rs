@@ -75,9 +75,8 @@ impl Registry for MemoryRegistry {
     async fn heartbeat(&self, beats: &[Beat]) -> Result<Vec<BeatOutcome>> {
         // One clock read for the whole batch: it costs a quarter of a beat.
         let now = self.space.clock.now();
-        let leases = &self.space.leases;
-        let beaten = beats.iter().map(|beat| leases.beat(&beat.id, beat.epoch, now));
-        let outcomes: Vec<_> = beaten.collect();
+        let beats = beats.iter().map(|beat| (&beat.id, beat.epoch));
+        let outcomes = self.space.leases.beats(beats, now);
         if outcomes.contains(&BeatOutcome::Revived) {
             self.space.revived();
         }

@@ -57,8 +57,10 @@ impl Space {
         before_publish(&outcome, now);
         self.publish(&before, state);
         after_publish();
+        if let Some(deadline) = earliest_deadline(&outcome, now) {
+            self.sweeper.wake_if_later_than(deadline);
+        }
         drop(turn);
-        self.sweeper.wake();
         outcome
     }
 
@@ -74,6 +76,7 @@ impl Space {
                 self.publish(&before, state);
             }
         }
+        self.sweeper.plan(sweep.next);
         sweep.next
     }
 
@@ -87,6 +90,14 @@ impl Space {
         self.state.store(Arc::clone(&state));
         self.hub.wake(state.touched_since(before));
     }
+}
+
+/// When the first of the leases that a write granted can go offline.
+fn earliest_deadline(outcome: &Outcome, now: Timestamp) -> Option<Timestamp> {
+    let Outcome::Connected(answers) = outcome else {
+        return None;
+    };
+    answers.iter().flatten().map(|presence| now + presence.terms.ttl()).min()
 }
 
 impl Debug for Space {

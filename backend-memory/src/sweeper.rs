@@ -1,5 +1,6 @@
 //! The one task of a namespace: sweeps when a judgement may have changed.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -17,16 +18,33 @@ pub(crate) const MIN_INTERVAL: Duration = Duration::from_millis(20);
 pub(crate) struct Sweeper {
     task: JoinHandle<()>,
     wake: Arc<Notify>,
+    /// When it comes next by itself, in nanoseconds. Written and read by whoever
+    /// has the turn to write.
+    planned: AtomicU64,
 }
 
 impl Sweeper {
     pub(crate) fn spawn(space: Weak<Space>, clock: Arc<dyn Clock>) -> Self {
         let wake = Arc::new(Notify::new());
         let task = tokio::spawn(run(space, clock, Arc::clone(&wake)));
-        Self { task, wake }
+        Self { task, wake, planned: AtomicU64::new(u64::MAX) }
     }
 
-    /// A lease was granted or an instance revived: look again.
+    /// Notes when it comes next; `None` is never.
+    pub(crate) fn plan(&self, next: Option<Timestamp>) {
+        let nanos = next.map_or(u64::MAX, Timestamp::as_nanos);
+        self.planned.store(nanos, Ordering::Relaxed);
+    }
+
+    /// A lease was granted that ends at `deadline`: look again if that would be
+    /// missed. Most leases end later than the next sweep, and most writes cost none.
+    pub(crate) fn wake_if_later_than(&self, deadline: Timestamp) {
+        if self.planned.load(Ordering::Relaxed) > deadline.as_nanos() {
+            self.wake();
+        }
+    }
+
+    /// An instance revived: look again.
     pub(crate) fn wake(&self) {
         self.wake.notify_one();
     }

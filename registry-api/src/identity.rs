@@ -91,6 +91,7 @@ impl InstanceId {
     }
 
     /// The id's bytes: what is hashed and compared.
+    #[inline]
     pub fn as_bytes(&self) -> &[u8] {
         match &self.0 {
             Repr::Inline { len, bytes } => &bytes[..usize::from(*len)],
@@ -100,8 +101,19 @@ impl InstanceId {
 }
 
 impl PartialEq for InstanceId {
+    #[inline]
     fn eq(&self, other: &Self) -> bool {
-        self.as_bytes() == other.as_bytes()
+        match (&self.0, &other.0) {
+            // Unused bytes are zero: comparing all of them needs no loop.
+            (Repr::Inline { len: a, bytes: x }, Repr::Inline { len: b, bytes: y }) => {
+                a == b && x == y
+            }
+            // One text has one form, so the other pairs are equal only as texts.
+            (Repr::Shared(x), Repr::Shared(y)) => x == y,
+            (Repr::Inline { .. }, Repr::Shared(_)) | (Repr::Shared(_), Repr::Inline { .. }) => {
+                false
+            }
+        }
     }
 }
 
@@ -120,10 +132,13 @@ impl Ord for InstanceId {
 }
 
 impl Hash for InstanceId {
+    #[inline]
     fn hash<H: Hasher>(&self, state: &mut H) {
-        // The terminator of `str::hash` is not needed: ids are never hashed
-        // as part of a longer key.
-        state.write(self.as_bytes());
+        // No terminator: ids are never hashed as part of a longer key.
+        match &self.0 {
+            Repr::Inline { bytes, .. } => state.write(bytes), // Of a known length.
+            Repr::Shared(text) => state.write(text.as_bytes()),
+        }
     }
 }
 

@@ -45,6 +45,16 @@ impl LeaseTerms {
         Duration::from_millis(self.ttd_ms as u64)
     }
 
+    /// The ttl in nanoseconds, for whoever compares a million of them.
+    pub(crate) const fn ttl_nanos(self) -> u64 {
+        self.ttl_ms as u64 * 1_000_000
+    }
+
+    /// How long an instance stays listed after going offline, in nanoseconds.
+    pub(crate) const fn lingering_nanos(self) -> u64 {
+        (self.ttd_ms - self.ttl_ms) as u64 * 1_000_000
+    }
+
     /// The period a holder beats at: a third of the ttl, so that one lost beat
     /// never costs the lease.
     pub const fn heartbeat_interval(self) -> Duration {

@@ -1,7 +1,7 @@
 //! When each instance was last heard of, and what follows from it at `now`.
 //!
-//! Beats and reads take a shared lock on one of many shards and touch atomics;
-//! only joining, leaving and delisting lock a shard alone. Nothing here decides
+//! Beats and reads share a lock and touch atomics; only joining, leaving and
+//! delisting hold it alone, for the time of one hash-map operation. Nothing here decides
 //! who is in the catalogue: a sweep *proposes*.
 //!
 //! Invariant: every answer follows from the deadline and the `now` it was asked
@@ -11,8 +11,7 @@ use std::collections::HashMap;
 use std::fmt::{self, Debug};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::identity::InstanceId;
 use crate::instance::{Health, InstanceRef};
@@ -23,28 +22,30 @@ use crate::time::Timestamp;
 /// See the [module](self). The hasher is the backend's choice; ids come from
 /// outside, so it must be a keyed one.
 pub struct LeaseTable<S = RandomState> {
-    shards: Box<[Padded<RwLock<Shard<S>>>]>,
-    hasher: S,
+    shards: RwLock<Box<[Shard<S>]>>,
+    /// Who was brought back by a beat since the last sweep: a sweep that comes
+    /// for what time brings would not look at them.
+    revived: Mutex<Vec<InstanceId>>,
 }
 
-/// A lock on cache lines of its own, so that shards do not slow each other.
-#[repr(align(128))]
-struct Padded<T>(T);
-
+/// A part of the table, so that growing one map is short.
 struct Shard<S> {
     index: HashMap<InstanceId, Held, S>,
-    /// Per slot: the time it goes offline, [`VACANT`] for a free slot. Dense,
+    /// Per slot: when a sweep has to look at it again, [`VACANT`] for a free
+    /// slot. Never later than its next transition; beats do not touch it. Dense,
     /// because a sweep reads all of them.
-    deadlines: Vec<AtomicU64>,
-    /// Per slot: whether a sweep has already told that it is offline.
+    due: Vec<AtomicU64>,
+    /// Per slot: whether a sweep has told that it is offline.
     told_offline: Vec<AtomicBool>,
     holders: Vec<Option<InstanceRef>>,
     free: Vec<u32>,
 }
 
-/// What is known of an instance; one cache line together with its key.
+/// What is known of an instance, next to its key: a beat touches nothing else.
 struct Held {
     epoch: Epoch,
+    /// When it goes offline, in nanoseconds.
+    deadline: AtomicU64,
     terms: LeaseTerms,
     slot: u32,
 }
@@ -85,20 +86,21 @@ pub struct Sweep {
 
 impl<S: BuildHasher + Clone> LeaseTable<S> {
     /// An empty table.
+    #[allow(clippy::needless_pass_by_value)] // As `HashMap::with_hasher` takes it.
     pub fn with_hasher(hasher: S) -> Self {
-        let shard = || Padded(RwLock::new(Shard::new(hasher.clone())));
-        Self { shards: (0..SHARDS).map(|_| shard()).collect(), hasher }
+        let shard = |_| Shard::new(hasher.clone());
+        Self { shards: RwLock::new((0..SHARDS).map(shard).collect()), revived: Mutex::default() }
     }
 
     /// Grants or renews the lease of a connected instance from `now` on. A
     /// lease of another epoch of the id ends.
     pub fn grant(&self, id: &InstanceId, epoch: Epoch, terms: LeaseTerms, now: Timestamp) {
-        self.write(id).grant(id, epoch, terms, now);
+        self.write()[place(id)].grant(id, epoch, terms, now);
     }
 
     /// Ends the lease of this life.
     pub fn release(&self, id: &InstanceId, epoch: Epoch) {
-        let mut shard = self.write(id);
+        let shard = &mut self.write()[place(id)];
         if shard.index.get(id).is_some_and(|held| held.epoch == epoch) {
             shard.release(id);
         }
@@ -106,37 +108,46 @@ impl<S: BuildHasher + Clone> LeaseTable<S> {
 
     /// Takes a beat that was made at `now`.
     pub fn beat(&self, id: &InstanceId, epoch: Epoch, now: Timestamp) -> BeatOutcome {
-        let shard = self.read(id);
-        let Some(held) = shard.index.get(id) else {
-            return BeatOutcome::Unknown;
-        };
-        if epoch < held.epoch {
-            return BeatOutcome::Superseded;
-        }
-        let deadline = &shard.deadlines[held.slot as usize];
-        let health = held.judge(Timestamp::from_nanos(deadline.load(Ordering::Acquire)), now);
-        let outcome = match health {
-            _ if epoch > held.epoch => return BeatOutcome::Unknown,
-            Judgement::Gone | Judgement::OtherEpoch(_) => return BeatOutcome::Unknown,
-            Judgement::Present(Health::Online) => BeatOutcome::Renewed,
-            Judgement::Present(Health::Offline) => BeatOutcome::Revived,
-        };
-        // Two beats can overtake each other; the later one counts.
-        let renewed = now + held.terms.ttl();
-        deadline.fetch_max(renewed.as_nanos(), Ordering::AcqRel);
+        let shards = self.read();
+        let (outcome, renewal) = shards[place(id)].beat(id, epoch, now);
+        renewal.into_iter().for_each(Renewal::apply);
+        self.note(outcome, id);
         outcome
+    }
+
+    /// Takes beats that were made at `now`: one outcome each, in order.
+    ///
+    /// All are looked up before the first is written: a write waits for every
+    /// read before it, and the look-ups of a batch are cache misses that can
+    /// wait together.
+    pub fn beats<'a>(
+        &self,
+        beats: impl Iterator<Item = (&'a InstanceId, Epoch)>,
+        now: Timestamp,
+    ) -> Vec<BeatOutcome> {
+        let shards = self.read();
+        let mut outcomes = Vec::with_capacity(beats.size_hint().0);
+        let mut renewals = Vec::with_capacity(beats.size_hint().0);
+        for (id, epoch) in beats {
+            let (outcome, renewal) = shards[place(id)].beat(id, epoch, now);
+            self.note(outcome, id);
+            outcomes.push(outcome);
+            renewals.extend(renewal);
+        }
+        renewals.into_iter().for_each(Renewal::apply);
+        outcomes
+    }
+
+    /// Keeps who came back for the next sweep to tell.
+    fn note(&self, outcome: BeatOutcome, id: &InstanceId) {
+        if outcome == BeatOutcome::Revived {
+            self.revived.lock().unwrap_or_else(PoisonError::into_inner).push(id.clone());
+        }
     }
 
     /// Judges one life at `now`.
     pub fn judge(&self, id: &InstanceId, epoch: Epoch, now: Timestamp) -> Judgement {
-        let shard = self.read(id);
-        let Some(held) = shard.index.get(id) else {
-            return Judgement::Gone;
-        };
-        if held.epoch != epoch {
-            return Judgement::OtherEpoch(held.epoch);
-        }
-        held.judge(shard.deadline(held.slot), now)
+        self.read()[place(id)].judge(id, epoch, now)
     }
 
     /// Gives up the leases of these ids that are over at `now`, so that a write
@@ -146,9 +157,9 @@ impl<S: BuildHasher + Clone> LeaseTable<S> {
         ids: impl IntoIterator<Item = &'a InstanceId>,
         now: Timestamp,
     ) -> Vec<Transition> {
-        let over = |id: &&InstanceId| self.read(id).is_over(id, now);
+        let over = |id: &&InstanceId| self.read()[place(id)].is_over(id, now);
         let ids = ids.into_iter().filter(over);
-        ids.filter_map(|id| self.write(id).expire(id, now)).collect()
+        ids.filter_map(|id| self.write()[place(id)].expire(id, now)).collect()
     }
 
     /// Compares every lease with what was told before and says what changed.
@@ -157,13 +168,18 @@ impl<S: BuildHasher + Clone> LeaseTable<S> {
     /// no beat that is answered `Renewed` can be lost.
     pub fn sweep(&self, now: Timestamp) -> Sweep {
         let mut sweep = Sweep { transitions: Vec::new(), next: None };
-        for Padded(shard) in &self.shards {
-            let gone = read(shard).scan(now, &mut sweep);
+        let revived =
+            std::mem::take(&mut *self.revived.lock().unwrap_or_else(PoisonError::into_inner));
+        for id in revived {
+            sweep.transitions.extend(self.read()[place(&id)].revived(&id, now));
+        }
+        for place in 0..SHARDS {
+            // One at a time: others join and leave in between.
+            let gone = self.read()[place].scan(now, &mut sweep);
             if !gone.is_empty() {
-                let mut shard = write(shard);
-                for id in gone {
-                    sweep.transitions.extend(shard.expire(&id, now));
-                }
+                let shard = &mut self.write()[place];
+                let expired = gone.iter().filter_map(|id| shard.expire(id, now));
+                sweep.transitions.extend(expired);
             }
         }
         sweep
@@ -171,7 +187,7 @@ impl<S: BuildHasher + Clone> LeaseTable<S> {
 
     /// The number of leases.
     pub fn len(&self) -> usize {
-        self.shards.iter().map(|shard| read(&shard.0).index.len()).sum()
+        self.read().iter().map(|shard| shard.index.len()).sum()
     }
 
     /// Whether there is no lease.
@@ -179,45 +195,54 @@ impl<S: BuildHasher + Clone> LeaseTable<S> {
         self.len() == 0
     }
 
-    fn shard(&self, id: &InstanceId) -> &RwLock<Shard<S>> {
-        // The map uses the low bits; the high ones choose the shard.
-        let hash = self.hasher.hash_one(id);
-        &self.shards[(hash >> 56) as usize % SHARDS].0
+    // A panic under the lock leaves no half-made change worth refusing to serve
+    // for: every method updates its fields in an order that stays readable.
+    fn read(&self) -> RwLockReadGuard<'_, Box<[Shard<S>]>> {
+        self.shards.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn read(&self, id: &InstanceId) -> RwLockReadGuard<'_, Shard<S>> {
-        read(self.shard(id))
-    }
-
-    fn write(&self, id: &InstanceId) -> RwLockWriteGuard<'_, Shard<S>> {
-        write(self.shard(id))
+    fn write(&self) -> RwLockWriteGuard<'_, Box<[Shard<S>]>> {
+        self.shards.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-// A panic while a shard is locked leaves no half-made change worth refusing to
-// serve for: every method updates its fields in an order that stays readable.
-fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
-    lock.read().unwrap_or_else(PoisonError::into_inner)
+/// The shard of an id. Cheap and not keyed: who crowds one shard on purpose
+/// gets one larger map, whose own hasher is keyed.
+#[inline]
+fn place(id: &InstanceId) -> usize {
+    let tail = id.as_bytes().last_chunk::<4>().copied().unwrap_or_default();
+    (u32::from_le_bytes(tail).wrapping_mul(0x9E37_79B1) >> 24) as usize % SHARDS
 }
 
-fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
-    lock.write().unwrap_or_else(PoisonError::into_inner)
+/// A deadline to be moved.
+struct Renewal<'a> {
+    deadline: &'a AtomicU64,
+    until: u64,
+}
+
+impl Renewal<'_> {
+    /// Two beats can overtake each other; the later one counts.
+    fn apply(self) {
+        self.deadline.fetch_max(self.until, Ordering::AcqRel);
+    }
 }
 
 impl Held {
-    fn judge(&self, deadline: Timestamp, now: Timestamp) -> Judgement {
+    #[inline]
+    fn judge(&self, now: Timestamp) -> Judgement {
+        let (now, deadline) = (now.as_nanos(), self.deadline.load(Ordering::Acquire));
         if now < deadline {
             Judgement::Present(Health::Online)
-        } else if now < deadline + self.lingering() {
+        } else if now < self.over(deadline) {
             Judgement::Present(Health::Offline)
         } else {
             Judgement::Gone
         }
     }
 
-    /// How long it stays listed after going offline.
-    fn lingering(&self) -> Duration {
-        self.terms.ttd() - self.terms.ttl()
+    /// When it is delisted, counted from the same last beat as `deadline`.
+    fn over(&self, deadline: u64) -> u64 {
+        deadline.saturating_add(self.terms.lingering_nanos())
     }
 }
 
@@ -225,31 +250,60 @@ impl<S: BuildHasher> Shard<S> {
     fn new(hasher: S) -> Self {
         Self {
             index: HashMap::with_hasher(hasher),
-            deadlines: Vec::new(),
+            due: Vec::new(),
             told_offline: Vec::new(),
             holders: Vec::new(),
             free: Vec::new(),
         }
     }
 
-    fn deadline(&self, slot: u32) -> Timestamp {
-        Timestamp::from_nanos(self.deadlines[slot as usize].load(Ordering::Acquire))
+    #[inline]
+    fn beat(
+        &self,
+        id: &InstanceId,
+        epoch: Epoch,
+        now: Timestamp,
+    ) -> (BeatOutcome, Option<Renewal<'_>>) {
+        let Some(held) = self.index.get(id) else {
+            return (BeatOutcome::Unknown, None);
+        };
+        if epoch != held.epoch {
+            let superseded = epoch < held.epoch;
+            let outcome = if superseded { BeatOutcome::Superseded } else { BeatOutcome::Unknown };
+            return (outcome, None);
+        }
+        let outcome = match held.judge(now) {
+            Judgement::Gone | Judgement::OtherEpoch(_) => return (BeatOutcome::Unknown, None),
+            Judgement::Present(Health::Online) => BeatOutcome::Renewed,
+            Judgement::Present(Health::Offline) => BeatOutcome::Revived,
+        };
+        let until = now.as_nanos().saturating_add(held.terms.ttl_nanos());
+        (outcome, Some(Renewal { deadline: &held.deadline, until }))
+    }
+
+    fn judge(&self, id: &InstanceId, epoch: Epoch, now: Timestamp) -> Judgement {
+        match self.index.get(id) {
+            None => Judgement::Gone,
+            Some(held) if held.epoch != epoch => Judgement::OtherEpoch(held.epoch),
+            Some(held) => held.judge(now),
+        }
     }
 
     fn grant(&mut self, id: &InstanceId, epoch: Epoch, terms: LeaseTerms, now: Timestamp) {
-        let deadline = (now + terms.ttl()).as_nanos();
         self.release(id);
         let slot = self.free.pop().unwrap_or_else(|| self.add_slot());
         let place = slot as usize;
-        *self.deadlines[place].get_mut() = deadline;
+        let deadline = now.as_nanos().saturating_add(terms.ttl_nanos());
+        *self.due[place].get_mut() = deadline;
         *self.told_offline[place].get_mut() = false;
         self.holders[place] = Some(InstanceRef { id: id.clone(), epoch });
-        self.index.insert(id.clone(), Held { epoch, terms, slot });
+        let held = Held { epoch, deadline: AtomicU64::new(deadline), terms, slot };
+        self.index.insert(id.clone(), held);
     }
 
     fn add_slot(&mut self) -> u32 {
-        let slot = self.deadlines.len() as u32;
-        self.deadlines.push(AtomicU64::new(VACANT));
+        let slot = self.due.len() as u32;
+        self.due.push(AtomicU64::new(VACANT));
         self.told_offline.push(AtomicBool::new(false));
         self.holders.push(None);
         slot
@@ -258,57 +312,90 @@ impl<S: BuildHasher> Shard<S> {
     fn release(&mut self, id: &InstanceId) -> Option<InstanceRef> {
         let held = self.index.remove(id)?;
         let place = held.slot as usize;
-        *self.deadlines[place].get_mut() = VACANT;
+        *self.due[place].get_mut() = VACANT;
         self.free.push(held.slot);
         self.holders[place].take()
     }
 
-    /// Tells what changed and returns whose lease is over.
+    /// Tells that a beat brought it back, if it was told to be offline.
+    fn revived(&self, id: &InstanceId, now: Timestamp) -> Option<Transition> {
+        let held = self.index.get(id)?;
+        let place = held.slot as usize;
+        let online = held.judge(now) == Judgement::Present(Health::Online);
+        if !online || !self.told_offline[place].swap(false, Ordering::Relaxed) {
+            return None;
+        }
+        self.due[place].store(held.deadline.load(Ordering::Acquire), Ordering::Relaxed);
+        self.holders[place].clone().map(Transition::Online)
+    }
+
+    /// Looks at what is due, tells what changed and returns whose lease is over.
     fn scan(&self, now: Timestamp, sweep: &mut Sweep) -> Vec<InstanceId> {
         let mut gone = Vec::new();
         let mut earliest = VACANT;
-        for (place, deadline) in self.deadlines.iter().enumerate() {
-            let deadline = deadline.load(Ordering::Acquire);
-            let told = &self.told_offline[place];
-            if deadline > now.as_nanos() {
-                earliest = earliest.min(deadline);
-                if told.load(Ordering::Relaxed) && deadline != VACANT {
-                    told.store(false, Ordering::Relaxed);
-                    let holder = self.holders[place].clone();
-                    sweep.transitions.extend(holder.map(Transition::Online));
-                }
-                continue;
+        for (place, due) in self.due.iter().enumerate() {
+            let mut next = due.load(Ordering::Relaxed);
+            if next <= now.as_nanos() {
+                next = self.look(place, now, sweep, &mut gone);
+                due.store(next, Ordering::Relaxed);
             }
-            let Some(holder) = &self.holders[place] else {
-                continue;
-            };
-            let Some(held) = self.index.get(&holder.id) else {
-                continue;
-            };
-            let over = Timestamp::from_nanos(deadline) + held.lingering();
-            if over <= now {
-                gone.push(holder.id.clone());
-                continue;
-            }
-            earliest = earliest.min(over.as_nanos());
-            if !told.swap(true, Ordering::Relaxed) {
-                sweep.transitions.push(Transition::Offline(holder.clone()));
-            }
+            earliest = earliest.min(next);
         }
         let earliest = (earliest != VACANT).then(|| Timestamp::from_nanos(earliest));
         sweep.next = sweep.next.into_iter().chain(earliest).min();
         gone
     }
 
+    /// Judges one slot and says when to look again.
+    fn look(
+        &self,
+        place: usize,
+        now: Timestamp,
+        sweep: &mut Sweep,
+        gone: &mut Vec<InstanceId>,
+    ) -> u64 {
+        let found = self.holders[place].as_ref();
+        let found = found.and_then(|holder| Some((holder, self.index.get(&holder.id)?)));
+        let Some((holder, held)) = found else {
+            return VACANT;
+        };
+        let deadline = held.deadline.load(Ordering::Acquire);
+        let told = &self.told_offline[place];
+        match held.judge(now) {
+            Judgement::Present(Health::Online) => {
+                // A beat that overtook this sweep; its own note finds nothing more to tell.
+                if told.swap(false, Ordering::Relaxed) {
+                    sweep.transitions.push(Transition::Online(holder.clone()));
+                }
+                deadline
+            }
+            Judgement::Present(Health::Offline) => {
+                if !told.swap(true, Ordering::Relaxed) {
+                    sweep.transitions.push(Transition::Offline(holder.clone()));
+                }
+                held.over(deadline)
+            }
+            Judgement::Gone | Judgement::OtherEpoch(_) => {
+                gone.push(holder.id.clone());
+                VACANT
+            }
+        }
+    }
+
     /// Gives the lease up if it is still over.
     fn expire(&mut self, id: &InstanceId, now: Timestamp) -> Option<Transition> {
-        let released = self.is_over(id, now).then(|| self.release(id))?;
-        released.map(Transition::Gone)
+        if self.is_over(id, now) {
+            return self.release(id).map(Transition::Gone);
+        }
+        // A beat that read the clock earlier came in between: look again.
+        let held = self.index.get(id)?;
+        let deadline = held.deadline.load(Ordering::Acquire);
+        self.due[held.slot as usize].store(deadline, Ordering::Relaxed);
+        None
     }
 
     fn is_over(&self, id: &InstanceId, now: Timestamp) -> bool {
-        let held = self.index.get(id);
-        held.is_some_and(|held| held.judge(self.deadline(held.slot), now) == Judgement::Gone)
+        self.index.get(id).is_some_and(|held| held.judge(now) == Judgement::Gone)
     }
 }
 
@@ -320,6 +407,8 @@ impl<S> Debug for LeaseTable<S> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn at(ms: u64) -> Timestamp {
@@ -365,6 +454,21 @@ mod tests {
         assert_eq!(sweep(50), (vec![online], Some(at(80))));
         assert_eq!(sweep(140), (vec![Transition::Gone(reference)], None));
         assert!(table.is_empty());
+    }
+
+    #[test]
+    fn a_beat_that_overtakes_a_sweep_keeps_its_lease_under_watch() {
+        let table = table();
+        let early = Timestamp::ZERO + Duration::from_millis(89);
+        let mut sweep = Sweep { transitions: Vec::new(), next: None };
+        let shard = place(&id("a"));
+        let gone = table.read()[shard].scan(at(95), &mut sweep);
+        assert_eq!(gone, vec![id("a")]);
+        // It read the clock before the lease was over, and is heard only now.
+        assert_eq!(table.beat(&id("a"), Epoch(1), early), BeatOutcome::Revived);
+        assert_eq!(table.write()[shard].expire(&id("a"), at(95)), None);
+        assert_eq!(table.sweep(at(96)).next, Some(at(119)));
+        assert_eq!(table.sweep(at(119)).transitions.len(), 1, "it goes offline in its time");
     }
 
     #[test]

@@ -1,0 +1,94 @@
+//! Alternating rounds, and the table.
+
+use std::time::{Duration, Instant};
+
+const ROUNDS: usize = 11;
+const ROUND: Duration = Duration::from_millis(100);
+/// How far over its goal a ratio still counts as met.
+const TOLERANCE: f64 = 0.05;
+
+pub struct Table {
+    rows: Vec<(String, String, String, bool)>,
+}
+
+impl Table {
+    pub fn new() -> Self {
+        Self { rows: Vec::new() }
+    }
+
+    /// A row about two loops: each runs the given number of operations.
+    pub fn ratio(
+        &mut self,
+        name: &str,
+        goal: f64,
+        mut floor: impl FnMut(u64),
+        mut ours: impl FnMut(u64),
+    ) {
+        let (floor_count, ours_count) = (calibrate(&mut floor), calibrate(&mut ours));
+        let mut ratios: Vec<f64> = (0..ROUNDS)
+            .map(|_| {
+                let below = per_operation(&mut floor, floor_count);
+                per_operation(&mut ours, ours_count) / below
+            })
+            .collect();
+        ratios.sort_by(f64::total_cmp);
+        let (median, least, most) = (ratios[ROUNDS / 2], ratios[0], ratios[ROUNDS - 1]);
+        let shown = format!("{median:.2} [{least:.2}..{most:.2}]");
+        let wanted = if goal.is_finite() { format!("≤ {goal}") } else { "-".to_owned() };
+        self.row(name, shown, wanted, median <= goal + TOLERANCE);
+    }
+
+    /// A row about a figure that is no ratio of times.
+    pub fn figure(&mut self, name: &str, value: f64, goal: f64) {
+        self.row(name, format!("{value:.2}"), format!("≤ {goal}"), value <= goal);
+    }
+
+    fn row(&mut self, name: &str, shown: String, goal: String, met: bool) {
+        self.rows.push((name.to_owned(), shown, goal, met));
+    }
+
+    pub fn all_met(&self) -> bool {
+        self.rows.iter().all(|row| row.3)
+    }
+
+    pub fn print(&self) {
+        println!("| row | ours / floor, median [min..max] | goal | met |");
+        println!("|---|---|---|---|");
+        for (name, shown, goal, met) in &self.rows {
+            println!("| {name} | {shown} | {goal} | {} |", if *met { "yes" } else { "NO" });
+        }
+    }
+}
+
+fn per_operation(run: &mut impl FnMut(u64), count: u64) -> f64 {
+    let begun = Instant::now();
+    run(count);
+    begun.elapsed().as_secs_f64() / count as f64
+}
+
+/// How many operations fill a round.
+fn calibrate(run: &mut impl FnMut(u64)) -> u64 {
+    let mut count = 16;
+    loop {
+        let begun = Instant::now();
+        run(count);
+        let took = begun.elapsed();
+        if took > ROUND / 4 {
+            return (count as f64 * ROUND.as_secs_f64() / took.as_secs_f64()).max(1.0) as u64;
+        }
+        count *= 2;
+    }
+}
+
+/// A random number, the same for floor and ours.
+pub struct Random(pub u64);
+
+impl Random {
+    #[inline]
+    pub fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+}
