@@ -36,7 +36,7 @@ impl MemoryRegistry {
     }
 
     fn write(&self, command: Command) -> Outcome {
-        self.space.write([], command, |_, _| {}, || {})
+        self.space.write([], command, |_, _| None, || {})
     }
 }
 
@@ -60,12 +60,12 @@ impl Registry for MemoryRegistry {
         let outcome = self.space.write(
             instances.iter().map(|spec| &spec.id),
             Command::Connect(instances.to_vec()),
-            |outcome, now| {
-                if let Outcome::Connected(answers) = outcome {
-                    for p in answers.iter().flatten() {
-                        leases.grant(&p.id, p.epoch, p.terms, now);
-                    }
+            |outcome, now| match outcome {
+                Outcome::Connected(answers) => {
+                    let granted = answers.iter().flatten();
+                    granted.map(|p| leases.grant(&p.id, p.epoch, p.terms, now)).min()
                 }
+                Outcome::Done(_) | Outcome::Registered(_) => None,
             },
             || {},
         );
@@ -88,7 +88,7 @@ impl Registry for MemoryRegistry {
         let outcome = self.space.write(
             instances.iter().map(|reference| &reference.id),
             Command::Disconnect(instances.to_vec()),
-            |_, _| {},
+            |_, _| None,
             || instances.iter().for_each(|i| leases.release(&i.id, i.epoch)),
         );
         outcome.done()

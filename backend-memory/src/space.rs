@@ -40,12 +40,13 @@ impl Space {
     }
 
     /// Applies one write about the instances `ids`. `before_publish` runs while
-    /// nobody sees the new state yet, `after_publish` when everybody does.
+    /// nobody sees the new state yet and returns the first deadline it set, if it
+    /// set one; `after_publish` runs when everybody sees it.
     pub(crate) fn write<'a>(
         &self,
         ids: impl IntoIterator<Item = &'a InstanceId>,
         command: Command,
-        before_publish: impl FnOnce(&Outcome, Timestamp),
+        before_publish: impl FnOnce(&Outcome, Timestamp) -> Option<Timestamp>,
         after_publish: impl FnOnce(),
     ) -> Outcome {
         let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
@@ -54,10 +55,10 @@ impl Space {
         let mut state = State::clone(&before);
         state.settle(self.leases.expire(ids, now));
         let outcome = state.write(command);
-        before_publish(&outcome, now);
+        let deadline = before_publish(&outcome, now);
         self.publish(&before, state);
         after_publish();
-        if let Some(deadline) = earliest_deadline(&outcome, now) {
+        if let Some(deadline) = deadline {
             self.sweeper.wake_if_later_than(deadline);
         }
         drop(turn);
@@ -90,14 +91,6 @@ impl Space {
         self.state.store(Arc::clone(&state));
         self.hub.wake(state.touched_since(before));
     }
-}
-
-/// When the first of the leases that a write granted can go offline.
-fn earliest_deadline(outcome: &Outcome, now: Timestamp) -> Option<Timestamp> {
-    let Outcome::Connected(answers) = outcome else {
-        return None;
-    };
-    answers.iter().flatten().map(|presence| now + presence.terms.ttl()).min()
 }
 
 impl Debug for Space {

@@ -52,7 +52,7 @@ impl Simple {
         if let Outcome::Connected(answers) = &outcome {
             let now = self.clock.now();
             let granted = answers.iter().flatten();
-            granted.for_each(|p| self.leases.grant(&p.id, p.epoch, p.terms, now));
+            granted.for_each(|p| _ = self.leases.grant(&p.id, p.epoch, p.terms, now));
         }
         self.news.send_replace(());
         outcome

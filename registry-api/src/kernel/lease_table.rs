@@ -93,9 +93,16 @@ impl<S: BuildHasher + Clone> LeaseTable<S> {
     }
 
     /// Grants or renews the lease of a connected instance from `now` on. A
-    /// lease of another epoch of the id ends.
-    pub fn grant(&self, id: &InstanceId, epoch: Epoch, terms: LeaseTerms, now: Timestamp) {
+    /// lease of another epoch of the id ends. Returns when it goes offline.
+    pub fn grant(
+        &self,
+        id: &InstanceId,
+        epoch: Epoch,
+        terms: LeaseTerms,
+        now: Timestamp,
+    ) -> Timestamp {
         self.write()[place(id)].grant(id, epoch, terms, now);
+        now + terms.ttl()
     }
 
     /// Ends the lease of this life.
