@@ -28,6 +28,9 @@ mod follow;
 mod keys;
 mod membership;
 mod open;
+// Without a backend there is nobody to read all parts of a URL.
+#[cfg_attr(not(feature = "memory"), allow(dead_code))]
+mod url;
 
 pub use registry_api::*;
 

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use registry_api::{Clock, Error, ErrorKind, Namespace, Registry, Result};
+use registry_api::{Clock, Error, ErrorKind, Registry, Result};
 
 use crate::clock::SystemClock;
+use crate::url::Url;
 
 /// Opens the registry a URL names, for example `memory:` or
 /// `memory:?namespace=shop`.
@@ -70,41 +71,6 @@ fn open_memory(url: &Url<'_>, clock: Arc<dyn Clock>) -> Result<Arc<dyn Registry>
     let era = registry_api::Era(uuid::Uuid::new_v4().as_u64_pair().0);
     let store = MemoryStore::new(clock, MemoryOptions::new(era));
     Ok(store.handle(&url.namespace()?))
-}
-
-/// The parts of a backend URL that all backends share.
-struct Url<'a> {
-    scheme: &'a str,
-    rest: &'a str,
-    parameters: Vec<(&'a str, &'a str)>,
-}
-
-impl<'a> Url<'a> {
-    fn parse(url: &'a str) -> Result<Self> {
-        let Some((scheme, rest)) = url.split_once(':') else {
-            let rule = "must start with a scheme, as in memory:";
-            return Err(Error::invalid("url", rule));
-        };
-        let (rest, parameters) = rest.split_once('?').unwrap_or((rest, ""));
-        let pair = |part: &'a str| part.split_once('=').unwrap_or((part, ""));
-        let parameters = parameters.split('&').filter(|part| !part.is_empty()).map(pair);
-        Ok(Self { scheme, rest, parameters: parameters.collect() })
-    }
-
-    fn namespace(&self) -> Result<Namespace> {
-        let named = self.parameters.iter().find(|(key, _)| *key == "namespace");
-        named.map_or_else(|| Ok(Namespace::default()), |(_, name)| Namespace::parse(name))
-    }
-
-    /// Refuses parameters that would be ignored.
-    fn only(&self, known: &[&str]) -> Result<()> {
-        match self.parameters.iter().find(|(key, _)| !known.contains(key)) {
-            Some((key, _)) => Err(Error::invalid("url", "has a parameter that is not known")
-                .with("parameter", key)
-                .with("known", known.join(", "))),
-            None => Ok(()),
-        }
-    }
 }
 
 fn unknown_scheme(scheme: &str) -> Error {

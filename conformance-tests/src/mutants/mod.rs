@@ -1,6 +1,6 @@
 //! Deliberately wrong registries: the proof that the suite can see.
 //!
-//! Each is one defect on top of a correct registry behind a [`Link`], and each
+//! Each is one defect on top of a correct registry behind a [`Link`](crate::Link), and each
 //! must be caught by a case of the clause it breaks. A backend author can run
 //! them too; nothing here belongs into a program.
 

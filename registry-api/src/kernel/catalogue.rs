@@ -15,8 +15,8 @@ use crate::query::{Query, Scope, View};
 use crate::revision::{Epoch, Era, Revision};
 use crate::service::{KeyHash, ServiceRecord};
 
-/// See the [module](self). A clone is an immutable snapshot and costs a few
-/// reference counts.
+/// Declarations and presence, as a pure fold of commands. A clone is an
+/// immutable snapshot and costs a few reference counts.
 #[derive(Clone, Debug)]
 pub struct Catalogue {
     pub(super) revision: Revision,

@@ -14,7 +14,7 @@ use std::sync::Arc;
 /// four levels.
 const WIDTH: usize = 32;
 
-/// See the [module](self).
+/// An ordered map whose clone is one reference count; writes copy shared paths.
 pub struct CowMap<K, V> {
     root: Arc<Node<K, V>>,
     len: usize,

@@ -12,7 +12,7 @@ use crate::query::{Scope, View};
 use crate::revision::Revision;
 use crate::watch::{Event, WatchFrom, WatchItem};
 
-/// See the [module](self).
+/// A watcher's scope and its position in the history.
 #[derive(Debug)]
 pub struct Cursor {
     scope: Scope,

@@ -11,7 +11,7 @@ use crate::identity::{InstanceId, ServiceName};
 use crate::instance::{Health, Presence};
 use crate::revision::Revision;
 
-/// See the [module](self). A clone is an immutable snapshot.
+/// The bounded past that watchers read. A clone is an immutable snapshot.
 #[derive(Clone, Debug)]
 pub struct History {
     entries: CowMap<u64, Arc<Entry>>,

@@ -19,8 +19,8 @@ use crate::lease::{BeatOutcome, LeaseTerms};
 use crate::revision::Epoch;
 use crate::time::Timestamp;
 
-/// See the [module](self). The hasher is the backend's choice; ids come from
-/// outside, so it must be a keyed one.
+/// When each instance was last heard of. Beats and reads share it; the hasher is
+/// the backend's choice and must be a keyed one, for ids come from outside.
 pub struct LeaseTable<S = RandomState> {
     shards: RwLock<Box<[Shard<S>]>>,
     /// Who was brought back by a beat since the last sweep: a sweep that comes

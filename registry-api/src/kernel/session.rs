@@ -10,7 +10,7 @@ use super::backoff::Backoff;
 use crate::lease::{BeatOutcome, LeaseTerms};
 use crate::time::Timestamp;
 
-/// See the [module](self).
+/// When a holder connects, beats and worries.
 #[derive(Debug)]
 pub struct Session {
     state: State,

@@ -17,8 +17,9 @@ use crate::revision::Era;
 use crate::time::Timestamp;
 use crate::watch::{WatchFrom, WatchItem};
 
-/// See the [module](self). A clone is an immutable snapshot and costs a few
-/// reference counts, so a writer works on a clone and swaps it in.
+/// What a process publishes: a catalogue and its history. A clone is an immutable
+/// snapshot and costs a few reference counts, so a writer works on a clone and
+/// swaps it in.
 #[derive(Clone, Debug)]
 pub struct State {
     catalogue: Catalogue,
