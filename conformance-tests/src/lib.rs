@@ -27,6 +27,6 @@ pub use crate::ctx::Ctx;
 pub use crate::failure::{Failure, check, check_eq};
 pub use crate::link::{Link, Linked};
 pub use crate::report::{Gaps, Record, Report};
-pub use crate::run::{main, run_case};
+pub use crate::run::{main, run_case, run_trials};
 pub use crate::target::{Absent, KeyRing, Pace, Target, World};
 pub use crate::virtual_target::{OpenStore, Store, VirtualTarget};

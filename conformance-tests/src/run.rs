@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use libtest_mimic::{Arguments, Completion, Conclusion, Failed, Trial};
 
 use crate::case::{Case, Outcome};
 use crate::cases;
@@ -70,15 +70,13 @@ pub fn main(targets: &[Arc<dyn Target>], gaps: &str) -> ExitCode {
     }
     let report = Arc::new(Mutex::new(Report::default()));
     let gaps = Arc::new(gaps);
-    let (arguments, filters) = arguments();
     let mut trials = Vec::new();
     for target in targets {
         for case in &cases {
             trials.push(trial(Arc::clone(target), *case, &gaps, &report));
         }
     }
-    trials.retain(|trial| filters.is_empty() || filters.iter().any(|f| trial.name().contains(f)));
-    let conclusion = libtest_mimic::run(&arguments, trials);
+    let conclusion = run_trials(trials);
     let report = report.lock().unwrap_or_else(PoisonError::into_inner);
     print!("{}", report.summary());
     if let Err(error) = write_report(&report) {
@@ -86,6 +84,13 @@ pub fn main(targets: &[Arc<dyn Target>], gaps: &str) -> ExitCode {
         return ExitCode::FAILURE;
     }
     conclusion.exit_code()
+}
+
+/// Runs trials by the arguments of `cargo test`, several name filters included.
+pub fn run_trials(mut trials: Vec<Trial>) -> Conclusion {
+    let (arguments, filters) = arguments();
+    trials.retain(|trial| filters.is_empty() || filters.iter().any(|f| trial.name().contains(f)));
+    libtest_mimic::run(&arguments, trials)
 }
 
 fn trial(

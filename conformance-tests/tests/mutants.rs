@@ -8,8 +8,8 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use conformance_tests::mutants::{self, Mutant};
-use conformance_tests::{Outcome, cases, run_case};
-use libtest_mimic::{Arguments, Trial};
+use conformance_tests::{Outcome, cases, run_case, run_trials};
+use libtest_mimic::Trial;
 
 /// The floor the specification sets.
 const FLOOR: usize = 24;
@@ -24,10 +24,11 @@ fn main() -> ExitCode {
         Trial::test(name, move || hunt(mutant, &caught).map_err(Into::into))
             .with_kind(mutant.clause)
     });
-    let conclusion = libtest_mimic::run(&Arguments::from_args(), trials.collect());
+    let conclusion = run_trials(trials.collect());
     let caught = caught.lock().unwrap_or_else(PoisonError::into_inner);
     if !caught.is_empty() {
-        println!("mutants: {} of {} caught, each by its clause", caught.len(), planted.len());
+        let hunted = conclusion.num_passed + conclusion.num_failed;
+        println!("mutants: {} of {hunted} caught, each by its clause", caught.len());
         println!("clauses no mutant proves: {}", unproved(&planted));
     }
     conclusion.exit_code()

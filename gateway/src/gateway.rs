@@ -3,13 +3,13 @@
 use std::fmt::{self, Display};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use portolan::{
     Address, Client, Clock, Error, InstanceId, InstanceSpec, KeyAccess, Membership, Offer,
     ServiceName, SystemClock,
 };
+use tokio::sync::watch;
 use tonic_health::server::HealthReporter;
 use uuid::Uuid;
 
@@ -84,7 +84,7 @@ impl Gateway {
             metrics: Arc::clone(&metrics),
             known: control::known_instances(),
         });
-        let state = Arc::new(Admin { registry, metrics, draining: AtomicBool::new(false) });
+        let state = Arc::new(Admin { registry, metrics, draining: watch::Sender::new(false) });
         let (grpc_router, reporter) = grpc::router().await;
         Ok(Self {
             http: http_address,
@@ -103,7 +103,7 @@ impl Gateway {
 
     /// Leaves the registry, stops accepting and lets what is in flight finish.
     pub async fn stop(self) {
-        self.state.draining.store(true, Ordering::Relaxed);
+        self.state.draining.send_replace(true);
         grpc::drain(&self.reporter).await;
         if let Err(error) = self.presence.leave().await {
             tracing::warn!(%error, "the registry could not be told that the gateway leaves");

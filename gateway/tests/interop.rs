@@ -7,6 +7,7 @@
 
 mod support;
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -63,7 +64,8 @@ fn required_peer() -> Option<Peer> {
             panic!("the Python peer is required: {reason}")
         }
         Err(reason) => {
-            println!("absent: the Python peer: {reason}");
+            // Past the capture of a passing test, so that a skip is seen.
+            let _ = writeln!(std::io::stderr(), "absent: the Python peer: {reason}");
             None
         }
     }

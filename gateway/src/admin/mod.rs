@@ -1,9 +1,8 @@
 //! The admin listener: health, metrics and reading. It changes nothing.
 
-mod watch;
+mod events;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -12,6 +11,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use axum::routing::get;
 use portolan::{Query, Registry, Scope, ServiceName};
+use tokio::sync::watch;
 
 use crate::metrics::Metrics;
 use crate::{problem, shape};
@@ -21,7 +21,8 @@ use crate::{problem, shape};
 pub(crate) struct Admin {
     pub(crate) registry: Arc<dyn Registry>,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) draining: AtomicBool,
+    /// Set once, when the gateway stops; ends every open watch.
+    pub(crate) draining: watch::Sender<bool>,
 }
 
 /// How long the registry may take to be called ready.
@@ -34,7 +35,7 @@ pub(crate) fn router(admin: Arc<Admin>) -> Router {
         .route("/metrics", get(metrics))
         .route("/api/v1/services", get(services))
         .route("/api/v1/services/{name}", get(service))
-        .route("/api/v1/watch", get(watch::watch))
+        .route("/api/v1/watch", get(events::watch))
         .with_state(admin)
 }
 
@@ -46,7 +47,7 @@ async fn healthz() -> Response {
 /// The registry answers, and the gateway is not on its way out.
 async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
     let unready = |reason: &str| problem::problem(StatusCode::SERVICE_UNAVAILABLE, "", reason);
-    if admin.draining.load(Ordering::Relaxed) {
+    if *admin.draining.borrow() {
         return unready("the gateway is draining");
     }
     let query = Query::of(Scope::Declarations);

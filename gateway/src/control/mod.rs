@@ -65,6 +65,9 @@ const MAX_BODY: usize = 1 << 20;
 /// The largest body of a request that proves itself only inside it.
 const MAX_UNPROVEN_BODY: usize = 64 * 1024;
 
+/// For a body that trickles in and a call that takes its whole time, together.
+const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+
 /// All routes of the HTTP listener.
 pub(crate) fn router(plane: Arc<Plane>) -> Router {
     let small = DefaultBodyLimit::max(MAX_UNPROVEN_BODY);
@@ -97,7 +100,8 @@ async fn not_allowed() -> Response {
     problem::problem(StatusCode::METHOD_NOT_ALLOWED, "", reason)
 }
 
-/// Counts requests by route, never by what the caller put into the path.
+/// Counts requests by route, never by what the caller put into the path, and
+/// waits for none of them for ever.
 async fn count(State(plane): State<Arc<Plane>>, request: Request, next: Next) -> Response {
     let route = match request.uri().path() {
         "/ping" => "ping",
@@ -108,7 +112,13 @@ async fn count(State(plane): State<Arc<Plane>>, request: Request, next: Next) ->
         "/disconnect" => "disconnect",
         _ => "call",
     };
-    let response = next.run(request).await;
+    let response = match tokio::time::timeout(ANSWER_WITHIN, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => {
+            let reason = "the request was not complete, or not answered, in 60 s";
+            problem::problem(StatusCode::REQUEST_TIMEOUT, "", reason)
+        }
+    };
     plane.metrics.request(route, response.status().as_u16());
     response
 }

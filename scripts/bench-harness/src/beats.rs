@@ -38,7 +38,9 @@ pub fn measure(runtime: &Runtime, table: &mut Table) {
         (0..LIVE).map(|n| InstanceId::parse(&text(n)).expect("an id")).collect();
     let leases = LeaseTable::with_hasher(ahash::RandomState::new());
     let now = Timestamp::from_nanos(1);
-    ids.iter().for_each(|id| leases.grant(id, Epoch(1), terms, now));
+    for id in &ids {
+        leases.grant(id, Epoch(1), terms, now);
+    }
     // Ids gathered from all over memory, and beats one by one: what the table
     // costs where its caller does not batch. Shown, without a goal.
     for batch in [64, 1] {
@@ -85,7 +87,8 @@ async fn populated(ids: &[InstanceId], terms: LeaseTerms) -> Arc<dyn Registry> {
         .collect();
     for (batch, ids) in ids.chunks(10_000).enumerate() {
         let spec = |(n, id): (usize, &InstanceId)| {
-            let address = Address::host("thrift", &format!("10.{batch}.{}.{}", n >> 8, n & 255), 8080);
+            let address =
+                Address::host("thrift", &format!("10.{batch}.{}.{}", n >> 8, n & 255), 8080);
             let pairs = [("zone", "eu-west-1b"), ("version", "1.2.3"), ("host", "node-0123")];
             let offer = Offer::new(services[n % 100].clone(), address.expect("an address"))
                 .with_metadata(Metadata::new(pairs).expect("pairs"));

@@ -37,7 +37,12 @@ pub(super) async fn watch(
         Err(error) => Err(error),
     };
     match opened {
-        Ok((watch, scope)) => Sse::new(events(watch, scope)).into_response(),
+        Ok((watch, scope)) => {
+            let mut draining = admin.draining.subscribe();
+            // Neither fails while the gateway holds the sender.
+            let drained = async move { drop(draining.wait_for(|draining| *draining).await) };
+            Sse::new(events(watch, scope).take_until(drained)).into_response()
+        }
         Err(error) => problem::registry(&error),
     }
 }
@@ -54,7 +59,8 @@ fn parse(service: Option<&str>, from: Option<&str>) -> portolan::Result<(Scope, 
     Ok((scope, from))
 }
 
-/// Ends when the registry refuses to go on; the client reconnects.
+/// Ends when the registry refuses to go on or the gateway drains; the client
+/// reconnects.
 fn events(
     watch: WatchStream,
     scope: Scope,
