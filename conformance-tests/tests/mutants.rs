@@ -4,6 +4,7 @@
 mod memory;
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -29,7 +30,8 @@ fn main() -> ExitCode {
     if !caught.is_empty() {
         let hunted = conclusion.num_passed + conclusion.num_failed;
         println!("mutants: {} of {hunted} caught, each by its clause", caught.len());
-        println!("clauses no mutant proves: {}", unproved(&planted));
+        println!("clauses no mutant proves: {}", unproved(&planted).join(" "));
+        write_report(&planted, &caught);
     }
     conclusion.exit_code()
 }
@@ -50,9 +52,23 @@ fn hunt(mutant: Mutant, caught: &Mutex<Vec<&'static str>>) -> Result<(), String>
 }
 
 /// Clauses whose cases were never seen to fail: listed, not hidden.
-fn unproved(planted: &[Mutant]) -> String {
+fn unproved(planted: &[Mutant]) -> Vec<&'static str> {
     let proved: BTreeSet<_> = planted.iter().map(|mutant| mutant.clause).collect();
     let cases = cases::all();
     let all: BTreeSet<_> = cases.iter().map(|case| case.clause).collect();
-    all.difference(&proved).copied().collect::<Vec<_>>().join(" ")
+    all.difference(&proved).copied().collect()
+}
+
+/// Beside the report of the suite, where one is asked for.
+fn write_report(planted: &[Mutant], caught: &[&str]) {
+    let Some(directory) = std::env::var_os("PORTOLAN_REPORT") else { return };
+    let directory = Path::new(&directory);
+    let mut text = String::from("# Mutants\n\n| defect | clause | caught |\n|---|---|---|\n");
+    for mutant in planted {
+        let word = if caught.contains(&mutant.name) { "yes" } else { "NO" };
+        text.push_str(&format!("| {} | {} | {word} |\n", mutant.name, mutant.clause));
+    }
+    text.push_str(&format!("\nClauses no mutant proves: {}.\n", unproved(planted).join(", ")));
+    std::fs::create_dir_all(directory).expect("the report's directory can be made");
+    std::fs::write(directory.join("mutants.md"), text).expect("the report can be written");
 }

@@ -11,6 +11,7 @@ mod run;
 mod source;
 mod table;
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -96,5 +97,9 @@ async fn run(cli: Cli) -> Result<(), Failure> {
 fn init_logs() {
     let filter = EnvFilter::try_from_env("PORTOLAN_LOG");
     let filter = filter.unwrap_or_else(|_| EnvFilter::new("warn,portolan_gateway=info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
 }

@@ -21,11 +21,7 @@ pub(super) async fn health(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let Some(object) = bind(&headers, &body, &FIELDS) else {
-        return invalid_request();
-    };
-    let [key, id] = FIELDS.map(|field| json::text(&object, field).unwrap_or_default());
-    let (id, known) = match authorized(&plane, key, id).await {
+    let (id, known) = match sender(&plane, &headers, &body).await {
         Ok(found) => found,
         Err(refused) => return refused,
     };
@@ -57,11 +53,7 @@ pub(super) async fn disconnect(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let Some(object) = bind(&headers, &body, &FIELDS) else {
-        return invalid_request();
-    };
-    let [key, id] = FIELDS.map(|field| json::text(&object, field).unwrap_or_default());
-    let (id, known) = match authorized(&plane, key, id).await {
+    let (id, known) = match sender(&plane, &headers, &body).await {
         Ok(found) => found,
         Err(refused) => return refused,
     };
@@ -77,13 +69,15 @@ pub(super) async fn disconnect(
     }
 }
 
-/// The instance, if the key belongs to the owner of all its services. A key
-/// nobody has learns nothing about ids.
-async fn authorized(
+/// The instance a request is about, if its key belongs to the owner of all the
+/// instance's services. A key nobody has learns nothing about ids.
+async fn sender(
     plane: &Plane,
-    key: &str,
-    id: &str,
+    headers: &HeaderMap,
+    body: &[u8],
 ) -> Result<(InstanceId, Arc<Known>), Response> {
+    let object = bind(headers, body, &FIELDS).ok_or_else(invalid_request)?;
+    let [key, id] = FIELDS.map(|field| json::text(&object, field).unwrap_or_default());
     let known_key = plane.access.authorize(&Credential::key(key), &Action::Read).await;
     known_key.map_err(|error| unauthorized(&error, FAILED))?;
     let id = InstanceId::parse(id).map_err(|_| failed(plane))?;

@@ -17,6 +17,10 @@ pub(crate) enum Framing {
     Unframed,
 }
 
+/// How many bytes may be walked for one message: the largest one in pieces of
+/// 8 KiB, so that one byte at a time does not cost a core.
+const MAX_LOOKED_AT: usize = 64 * MAX_MESSAGE;
+
 /// Reads one message. `buffer` keeps what was read beyond it for the next.
 ///
 /// Returns `None` at a clean end. Memory grows with what arrives, never with
@@ -25,7 +29,13 @@ pub(crate) async fn read_message(
     stream: &mut (impl AsyncRead + Unpin),
     buffer: &mut BytesMut,
 ) -> io::Result<Option<(Framing, BytesMut)>> {
+    let mut looked_at = 0;
     loop {
+        // A message without a length is walked again with every piece of it.
+        looked_at += buffer.len();
+        if looked_at > MAX_LOOKED_AT {
+            return Err(invalid("a message arrives in too many pieces"));
+        }
         if let Some((framing, skip, length)) = next_message(buffer)? {
             let _ = buffer.split_to(skip);
             return Ok(Some((framing, buffer.split_to(length))));
@@ -101,6 +111,28 @@ mod tests {
             assert_eq!(read, Some((expected, BytesMut::from(&bytes[..]))));
         }
         assert_eq!(read_message(&mut stream, &mut buffer).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn a_message_in_single_bytes_does_not_cost_a_core() {
+        struct Dribble(Vec<u8>, usize);
+        impl AsyncRead for Dribble {
+            fn poll_read(
+                mut self: std::pin::Pin<&mut Self>,
+                _: &mut std::task::Context<'_>,
+                into: &mut tokio::io::ReadBuf<'_>,
+            ) -> std::task::Poll<io::Result<()>> {
+                let at = self.1;
+                into.put_slice(&self.0[at..=at]);
+                self.1 += 1;
+                std::task::Poll::Ready(Ok(()))
+            }
+        }
+        let text = [&[kind::STRING, 0, 1, 0, 0xf, 0, 0][..], &vec![b'x'; 0xf_0000]].concat();
+        let message =
+            Message { kind: MessageType::Call, method: "m", sequence: 1, body: &text }.write();
+        let read = read_message(&mut Dribble(message, 0), &mut BytesMut::new()).await;
+        assert!(read.is_err_and(|error| error.to_string().contains("pieces")));
     }
 
     #[tokio::test]
