@@ -36,12 +36,12 @@ async fn the_guide_step_by_step() {
     let seen = get(gateway.admin, "/api/v1/services/Things").await.json();
     assert_eq!(seen["instances"][0]["addresses"], json!(["thrift://127.0.0.1:9999"]));
 
-    tokio::time::sleep(Duration::from_millis(900)).await;
+    tokio::time::sleep(Duration::from_millis(1600)).await;
     let seen = get(gateway.admin, "/api/v1/services/Things").await.json();
     assert_eq!(seen["instances"][0]["health"], "offline");
     assert_eq!(post(&gateway, "/health", &beat).await.status, 200, "one beat revives");
 
-    tokio::time::sleep(Duration::from_millis(1800)).await;
+    tokio::time::sleep(Duration::from_millis(4500)).await;
     let delisted = post(&gateway, "/health", &beat).await;
     assert_eq!(delisted.status, 500);
     assert_eq!(delisted.body, "Unable to process health update request.");

@@ -94,7 +94,7 @@ fn event(watch: &Process, kind: &str) -> Value {
 #[test]
 fn an_apache_python_server_joins_by_the_guide_dies_and_comes_back() {
     let Some(peer) = required_peer() else { return };
-    let gateway = GatewayProcess::start(&["--ttl", "1500ms", "--ttd", "3s"]);
+    let gateway = GatewayProcess::start(&["--ttl", "3s", "--ttd", "6s"]);
     let start = |key: Option<&str>| {
         let mut command = Command::new(&peer.python);
         command.arg(&peer.program).args(["--gateway", &gateway.http]);

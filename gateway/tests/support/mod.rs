@@ -21,8 +21,8 @@ pub(crate) async fn gateway() -> Gateway {
         http: Some(any),
         grpc: Some(any),
         admin: Some(any),
-        ttl: Some(Duration::from_millis(600)),
-        ttd: Some(Duration::from_millis(1500)),
+        ttl: Some(Duration::from_secs(1)),
+        ttd: Some(Duration::from_secs(4)),
         master_api_key: Some(MASTER.to_owned()),
         ..Flags::default()
     };

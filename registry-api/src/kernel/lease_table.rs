@@ -118,7 +118,9 @@ impl<S: BuildHasher + Clone> LeaseTable<S> {
         let shards = self.read();
         let (outcome, renewal) = shards[place(id)].beat(id, epoch, now);
         renewal.into_iter().for_each(Renewal::apply);
-        self.note(outcome, id);
+        if outcome == BeatOutcome::Revived {
+            self.note(vec![id.clone()]);
+        }
         outcome
     }
 
@@ -135,20 +137,25 @@ impl<S: BuildHasher + Clone> LeaseTable<S> {
         let shards = self.read();
         let mut outcomes = Vec::with_capacity(beats.size_hint().0);
         let mut renewals = Vec::with_capacity(beats.size_hint().0);
+        let mut revived = Vec::new();
         for (id, epoch) in beats {
             let (outcome, renewal) = shards[place(id)].beat(id, epoch, now);
-            self.note(outcome, id);
+            if outcome == BeatOutcome::Revived {
+                revived.push(id.clone());
+            }
             outcomes.push(outcome);
             renewals.extend(renewal);
         }
         renewals.into_iter().for_each(Renewal::apply);
+        self.note(revived);
         outcomes
     }
 
-    /// Keeps who came back for the next sweep to tell.
-    fn note(&self, outcome: BeatOutcome, id: &InstanceId) {
-        if outcome == BeatOutcome::Revived {
-            self.revived.lock().unwrap_or_else(PoisonError::into_inner).push(id.clone());
+    /// Keeps who came back for the next sweep to tell. Only after the renewal: a
+    /// sweep in between would find nothing to tell and forget them.
+    fn note(&self, mut revived: Vec<InstanceId>) {
+        if !revived.is_empty() {
+            self.revived.lock().unwrap_or_else(PoisonError::into_inner).append(&mut revived);
         }
     }
 
@@ -172,7 +179,8 @@ impl<S: BuildHasher + Clone> LeaseTable<S> {
     /// Compares every lease with what was told before and says what changed.
     ///
     /// Leases that are over are given up here, under the lock that beats take:
-    /// no beat that is answered `Renewed` can be lost.
+    /// no beat that is answered `Renewed` can be lost. One sweep at a time: what
+    /// it finds must be told in the order it was found.
     pub fn sweep(&self, now: Timestamp) -> Sweep {
         let mut sweep = Sweep { transitions: Vec::new(), next: None };
         let revived =
