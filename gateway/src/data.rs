@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use axum::body::Bytes;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
 use axum::http::{Method, StatusCode};
 use axum::response::Response;
 use portolan::call::{CallError, CallErrorKind};
@@ -17,18 +18,20 @@ use crate::{json, problem};
 /// The original's text for what is not there.
 const UNKNOWN: &str = "The service/method does not exist.";
 
+type Pairs = Query<Vec<(String, String)>>;
+
 pub(crate) async fn call(
     State(plane): State<Arc<Plane>>,
     method: Method,
     Path((service, path)): Path<(String, String)>,
-    RawQuery(query): RawQuery,
+    query: Result<Pairs, QueryRejection>,
     body: Bytes,
 ) -> Response {
     let Ok(service) = ServiceName::parse(&service) else {
         return problem::text(StatusCode::NOT_FOUND, UNKNOWN);
     };
     let argument = match method {
-        Method::GET => Ok(query.map(|query| from_query(&query))),
+        Method::GET => from_query(query),
         _ if body.trim_ascii().is_empty() => Ok(None),
         _ => json::parse(&body).map(Some),
     };
@@ -49,18 +52,16 @@ pub(crate) async fn call(
     }
 }
 
-/// Query arguments as a flat object of strings; the IDL turns them into numbers.
-fn from_query(query: &str) -> Value {
-    let pairs = form_pairs(query);
-    Value::Object(pairs.collect::<Map<_, _>>())
-}
-
-fn form_pairs(query: &str) -> impl Iterator<Item = (String, Value)> {
-    let uri = format!("/?{query}");
-    let uri = uri.parse::<axum::http::Uri>().unwrap_or_default();
-    let pairs = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(&uri);
-    let pairs = pairs.map(|pairs| pairs.0).unwrap_or_default();
-    pairs.into_iter().map(|(key, value)| (key, Value::from(value)))
+/// Query arguments as a flat object of text; the IDL turns it into numbers.
+fn from_query(query: Result<Pairs, QueryRejection>) -> Result<Option<Value>, String> {
+    let Query(pairs) = query.map_err(|rejection| rejection.body_text())?;
+    let mut object = Map::new();
+    for (key, value) in pairs {
+        if object.insert(key, Value::from(value)).is_some() {
+            return Err("the query names a key twice".to_owned());
+        }
+    }
+    Ok(Some(Value::Object(object)))
 }
 
 fn outcome(answer: &Result<Dispatched, DispatchError>) -> &'static str {

@@ -11,8 +11,8 @@ use portolan::call::{Call, CallError, CallErrorKind, Caller};
 use portolan::thrift::idl::{self, Descriptor, Function};
 use portolan::thrift::json::{self, Answer, ValueError};
 use portolan::{
-    Address, AddressPolicy, Client, Error, ErrorKind, Instance, Query, Revision, ServiceName,
-    ServiceRecord, ServiceView, Transport,
+    Address, AddressPolicy, Client, Error, ErrorKind, Query, Revision, ServiceName, ServiceRecord,
+    ServiceView, Transport,
 };
 use serde_json::Value;
 
@@ -89,9 +89,8 @@ impl Dispatcher {
         argument: Option<&Value>,
     ) -> Result<Dispatched, DispatchError> {
         let view = self.view(service).await?;
-        let followed = view.current();
-        let record = followed.service.as_ref().ok_or(DispatchError::Unknown)?;
-        let interface = self.interface(record).await?;
+        let record = view.current().service.clone().ok_or(DispatchError::Unknown)?;
+        let interface = self.interface(&record).await?;
         let function = interface.function(path).ok_or(DispatchError::Unknown)?;
         let argument = match argument {
             Some(argument) => argument,
@@ -100,28 +99,14 @@ impl Dispatcher {
         };
         let payload = json::write_arguments(&interface.idl, function, argument)
             .map_err(DispatchError::Argument)?;
-        let instance = view.pick().ok_or(DispatchError::NoInstance)?;
-        let address = thrift_address(&instance, service).ok_or(DispatchError::NoInstance)?.clone();
-        drop(instance); // A snapshot is not to be held while somebody works.
-        let mut call = Call::new(service.clone(), &function.name, payload.into());
-        call.timeout = CALL_TIMEOUT;
-        if function.oneway {
-            call.headers.push(("oneway".to_owned(), String::new()));
-        }
+        let call = Call::new(service.clone(), &function.name, payload.into())
+            .with_timeout(CALL_TIMEOUT)
+            .with_oneway(function.oneway);
+        let address = pick(&view, service).ok_or(DispatchError::NoInstance)?;
         let reply = self.caller.call(&address, call).await.map_err(DispatchError::Call)?;
-        if function.oneway {
-            return Ok(Dispatched::Value(Value::Null));
-        }
-        match json::read_result(&interface.idl, function, &reply.payload) {
-            Ok(Answer::Exception { name, value }) => Ok(Dispatched::Exception(name, value)),
-            Ok(Answer::Result(Value::String(text))) if function.returns_string() => {
-                Ok(Dispatched::Text(text))
-            }
-            Ok(Answer::Result(value)) => Ok(Dispatched::Value(value)),
-            Err(error) => {
-                let reason = format!("the answer does not fit the IDL: {error}");
-                Err(DispatchError::Call(CallError::new(CallErrorKind::Framework, reason)))
-            }
+        match function.oneway {
+            true => Ok(Dispatched::Value(Value::Null)),
+            false => interface.read(function, &reply.payload),
         }
     }
 
@@ -196,11 +181,28 @@ impl Interface {
         };
         self.idl.service(&self.service)?.function(method)
     }
+
+    fn read(&self, function: &Function, result: &[u8]) -> Result<Dispatched, DispatchError> {
+        match json::read_result(&self.idl, function, result) {
+            Ok(Answer::Exception { name, value }) => Ok(Dispatched::Exception(name, value)),
+            Ok(Answer::Result(Value::String(text))) if function.returns_string() => {
+                Ok(Dispatched::Text(text))
+            }
+            Ok(Answer::Result(value)) => Ok(Dispatched::Value(value)),
+            Err(error) => {
+                let reason = format!("the answer does not fit the IDL: {error}");
+                Err(DispatchError::Call(CallError::new(CallErrorKind::Framework, reason)))
+            }
+        }
+    }
 }
 
-fn thrift_address<'a>(instance: &'a Instance, service: &ServiceName) -> Option<&'a Address> {
+/// The Thrift address of a picked instance. A copy: the snapshot it was picked
+/// from is not to be held while somebody works.
+fn pick(view: &ServiceView, service: &ServiceName) -> Option<Address> {
+    let instance = view.pick()?;
     let addresses = &instance.offer(service)?.addresses;
-    addresses.iter().find(|address| address.transport() == Transport::Thrift)
+    addresses.iter().find(|address| address.transport() == Transport::Thrift).cloned()
 }
 
 impl Debug for Dispatcher {

@@ -2,7 +2,7 @@
 
 use futures_util::future::join_all;
 use registry_api::RegistrationMode::{Create, Merge, Replace};
-use registry_api::{ErrorKind, Limits, Query, Registration, ServiceSpec};
+use registry_api::{ErrorKind, KeyChange, KeyHash, Limits, Query, Registration, ServiceSpec};
 
 use crate::case::cases;
 use crate::ctx::Ctx;
@@ -69,6 +69,12 @@ async fn limits_on_declarations_name_the_field(cx: &Ctx) -> Result<(), Failure> 
         };
         check_eq(&error.kind(), &ErrorKind::InvalidArgument, field)?;
         check_eq(&error.context("field"), &Some(field), "the field that is named")?;
+    }
+    let homeless = Registration::new(owner("o"), Merge, Vec::new());
+    let homeless = homeless.with_keys(KeyChange::Add(KeyHash([7; 32])));
+    match cx.registry().register(homeless).await {
+        Err(error) => check_eq(&error.context("field"), &Some("keys"), "a key of nobody")?,
+        Ok(_) => return Err(Failure::new("a key of nobody was accepted and lost")),
     }
     check(cx.all().await?.services.is_empty(), "a refused declaration left something")
 }

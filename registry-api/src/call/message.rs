@@ -28,6 +28,8 @@ pub struct Call {
     pub timeout: Duration,
     /// Whether running it twice is the same as once.
     pub idempotent: bool,
+    /// Whether nobody answers: the reply is empty and comes once it is sent.
+    pub oneway: bool,
 }
 
 impl Call {
@@ -41,6 +43,7 @@ impl Call {
             payload,
             timeout: Duration::from_secs(10),
             idempotent: false,
+            oneway: false,
         }
     }
 
@@ -48,6 +51,13 @@ impl Call {
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
+        self
+    }
+
+    /// Says whether nobody answers.
+    #[must_use]
+    pub fn with_oneway(mut self, oneway: bool) -> Self {
+        self.oneway = oneway;
         self
     }
 }

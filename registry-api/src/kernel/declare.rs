@@ -18,6 +18,7 @@ impl Catalogue {
         registration: Registration,
     ) -> Result<(Vec<Arc<ServiceRecord>>, Option<Change>)> {
         self.check_free(&registration)?;
+        self.check_keys(&registration)?;
         let known = self.owners.get(&registration.owner).cloned();
         let mut entry = known.unwrap_or_default();
         let keys = change_keys(&entry.keys, &registration.keys)?;
@@ -93,6 +94,18 @@ impl Catalogue {
                     .with("service", &spec.name))
             }
             None => Ok(()),
+        }
+    }
+
+    /// A key that would be gone at once is refused, not lost.
+    fn check_keys(&self, registration: &Registration) -> Result<()> {
+        let merge = registration.mode == RegistrationMode::Merge;
+        let stays = merge && self.owners.contains_key(&registration.owner);
+        match registration.keys {
+            KeyChange::Add(_) if registration.services.is_empty() && !stays => {
+                Err(Error::invalid("keys", "must belong to an owner with at least one service"))
+            }
+            KeyChange::Add(_) | KeyChange::Keep | KeyChange::Revoke(_) => Ok(()),
         }
     }
 

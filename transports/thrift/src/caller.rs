@@ -17,8 +17,7 @@ use crate::wire::{Application, Framing, Message, MessageType, read_message, writ
 /// Calls instances at `thrift://host:port`.
 ///
 /// A call's payload is the encoded argument struct, a reply's the encoded
-/// result struct; see [`json`](crate::json). A method marked oneway by a
-/// `oneway` header gets an empty reply once it is sent.
+/// result struct; see [`json`](crate::json).
 #[derive(Debug)]
 pub struct ThriftCaller {
     policy: AddressPolicy,
@@ -61,17 +60,16 @@ impl ThriftCaller {
 
     async fn exchange(&self, address: &Address, call: &Call) -> Result<Reply, CallError> {
         let mut stream = self.connect(address).await?;
-        let oneway = call.headers.iter().any(|(name, _)| name == "oneway");
         let sequence = self.sequence.fetch_add(1, Ordering::Relaxed);
         let question = Message {
-            kind: if oneway { MessageType::Oneway } else { MessageType::Call },
+            kind: if call.oneway { MessageType::Oneway } else { MessageType::Call },
             method: &call.method,
             sequence,
             body: &call.payload,
         };
         let sent = write_message(&mut stream, Framing::Framed, &question.write()).await;
         sent.map_err(|error| lost(&error))?;
-        if oneway {
+        if call.oneway {
             return Ok(Reply::default());
         }
         let mut buffer = BytesMut::new();
