@@ -130,6 +130,8 @@ async fn updates_need_the_owners_key_and_replace() {
     }
     assert_eq!(update("o", &key, "").await.body, "Request body is missing...");
     assert!(update("o", &key, "nope").await.body.starts_with("Failed to parse request body"));
+    let big = format!("[\"{}\"]", "x".repeat(1 << 20));
+    assert_eq!(update("o", &key, &big).await.field(), "body");
     let answer = update("o", &key, &body).await;
     assert_eq!(answer.json()["Message"], "Updated successfully. You're good to GO :D");
     assert_eq!(get(gateway.admin, "/api/v1/services/Second").await.status, 200);
@@ -222,7 +224,8 @@ async fn health_checks_the_key_and_answers_at_once() {
 async fn hostile_requests_are_refused_and_hurt_nobody() {
     let gateway = gateway().await;
     let big = format!("[\"{}\"]", "x".repeat(1 << 20));
-    assert_eq!(send(gateway.http, "POST", "/register", &[], &big).await.status, 413);
+    let refused = send(gateway.http, "POST", "/register", &[], &big).await;
+    assert_eq!((refused.status, refused.field().as_str()), (413, "body"));
     let json = [("Content-Type", "application/json")];
     let medium = format!("{{\"x\":\"{}\"}}", "x".repeat(100 * 1024));
     assert_eq!(send(gateway.http, "POST", "/health", &json, &medium).await.status, 413);

@@ -113,6 +113,11 @@ async fn count(State(plane): State<Arc<Plane>>, request: Request, next: Next) ->
         _ => "call",
     };
     let response = match tokio::time::timeout(ANSWER_WITHIN, next.run(request)).await {
+        // The framework says so in words of its own.
+        Ok(response) if response.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+            let reason = "must have at most 1 MiB, or 64 KiB where the API key is inside it";
+            problem::problem(StatusCode::PAYLOAD_TOO_LARGE, "body", reason)
+        }
         Ok(response) => response,
         Err(_) => {
             let reason = "the request was not complete, or not answered, in 60 s";

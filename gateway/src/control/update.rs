@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use axum::body::{Body, to_bytes};
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
@@ -25,12 +26,14 @@ pub(super) struct Parameters {
 /// The body is read only when the key has been checked.
 pub(super) async fn update(
     State(plane): State<Arc<Plane>>,
-    Query(parameters): Query<Parameters>,
+    parameters: Result<Query<Parameters>, QueryRejection>,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
     let key = headers.get("apikey").and_then(|key| key.to_str().ok()).unwrap_or_default();
-    match replace(&plane, &parameters.ownerid, key, body).await {
+    // A query that cannot be understood names no owner.
+    let owner = parameters.map(|Query(parameters)| parameters.ownerid).unwrap_or_default();
+    match replace(&plane, &owner, key, body).await {
         Ok(()) => problem::json(
             StatusCode::OK,
             &json!({"Message": "Updated successfully. You're good to GO :D"}),
@@ -54,11 +57,7 @@ async fn replace(plane: &Plane, id: &str, key: &str, body: Body) -> Result<(), R
     })?;
 
     let body = to_bytes(body, MAX_BODY).await;
-    let too_large = |_| {
-        let reason = "the body must have at most 1 MiB";
-        problem::problem(StatusCode::PAYLOAD_TOO_LARGE, "", reason)
-    };
-    let body = body.map_err(too_large)?;
+    let body = body.map_err(|_| problem::text(StatusCode::PAYLOAD_TOO_LARGE, ""))?;
     if body.trim_ascii().is_empty() {
         return Err(bad("Request body is missing..."));
     }
