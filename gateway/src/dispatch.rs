@@ -15,6 +15,7 @@ use portolan::{
     ServiceView, Transport,
 };
 use serde_json::Value;
+use tokio::time::timeout;
 
 /// Calls services of a registry. Follows every service it was asked for, until
 /// nobody has asked for ten minutes.
@@ -67,6 +68,8 @@ pub(crate) enum DispatchError {
 /// The time a call has, like the original's caller but with a bound people wait for.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 const IDLE: Duration = Duration::from_secs(600);
+/// How long the first caller of a service waits for the registry.
+const FOLLOWED_WITHIN: Duration = Duration::from_secs(5);
 const UNKNOWN_FOR: Duration = Duration::from_secs(1);
 
 impl Dispatcher {
@@ -119,8 +122,13 @@ impl Dispatcher {
         let open = async {
             self.client.registry().resolve(&Query::service(service.clone())).await?;
             let view = self.client.follow(service);
-            view.ready().await;
-            Ok::<_, Error>(view)
+            match timeout(FOLLOWED_WITHIN, view.ready()).await {
+                Ok(()) => Ok(view),
+                Err(_) => Err(Error::new(
+                    ErrorKind::Unavailable,
+                    "the registry did not tell about the service in time",
+                )),
+            }
         };
         match self.views.try_get_with_by_ref(service, open).await {
             Ok(view) => Ok(view),
@@ -148,7 +156,7 @@ impl Dispatcher {
     pub(crate) async fn caught_up(&self, service: &ServiceName, revision: Revision) {
         if let Some(view) = self.views.get(service).await {
             let shown = view.reached(|followed| followed.revision >= Some(revision));
-            let _ = tokio::time::timeout(Duration::from_secs(1), shown).await;
+            let _ = timeout(Duration::from_secs(1), shown).await;
         }
     }
 

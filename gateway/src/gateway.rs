@@ -113,12 +113,16 @@ impl Gateway {
     }
 }
 
-/// Gateways are instances too.
+/// Gateways are instances too. One that listens on all addresses does not know
+/// which of them others can reach, so it names none.
 fn own_presence(http: SocketAddr) -> portolan::Result<InstanceSpec> {
     let service = ServiceName::parse("portolan.gateway")?;
-    let address = Address::host("http", &http.ip().to_string(), http.port())?;
+    let address = match http.ip() {
+        ip if ip.is_unspecified() => None,
+        ip => Some(Address::host("http", &ip.to_string(), http.port())?),
+    };
     let id = InstanceId::parse(&Uuid::new_v4().to_string())?;
-    let offer = Offer::new(service, address).with_version(env!("CARGO_PKG_VERSION"));
+    let offer = Offer::at(service, address).with_version(env!("CARGO_PKG_VERSION"));
     Ok(InstanceSpec::new(id, [offer]))
 }
 
