@@ -12,6 +12,10 @@ use super::descriptor::{
     Descriptor, EnumType, Field, Function, Requiredness, Service, StructType, Type,
 };
 
+/// How many names may stand for one another: a circle has no end, and a long
+/// chain would be walked on the stack.
+pub(super) const MAX_ALIASES: usize = 32;
+
 type Result<T> = std::result::Result<T, IdlError>;
 
 /// What a name stands for.
@@ -174,8 +178,9 @@ impl<'a> Names<'a> {
         match self.types.get(name.as_str()) {
             Some(Named::Enum(e)) => Ok(Type::Enum(Arc::clone(e))),
             Some(Named::Struct(index)) => Ok(Type::Struct(*index)),
-            Some(Named::Typedef(_)) if aliases > self.types.len() => {
-                Err(IdlError::new(place, format!("the typedef {name} names itself")))
+            Some(Named::Typedef(_)) if aliases >= MAX_ALIASES => {
+                let reason = "names itself, or stands behind too many others";
+                Err(IdlError::new(place, format!("the typedef {name} {reason}")))
             }
             Some(Named::Typedef(ty)) => self.resolve_through(place, ty, aliases + 1),
             None => Err(IdlError::new(place, format!("the type {name} is not defined"))),
@@ -250,8 +255,9 @@ fn describe_services(
             return Err(IdlError::new(&*service.name, "is defined twice"));
         }
     }
+    let by_name = services.iter().map(|service| (&*service.name, *service)).collect();
     for service in services {
-        inherit(service, services, described)?;
+        inherit(service, &by_name, described)?;
     }
     Ok(())
 }
@@ -259,12 +265,12 @@ fn describe_services(
 /// Adds what a service has from those it extends.
 fn inherit(
     service: &ast::Service,
-    services: &[&ast::Service],
+    services: &BTreeMap<&str, &ast::Service>,
     described: &mut Descriptor,
 ) -> Result<()> {
     let mut inherited = BTreeMap::new();
     let mut parent = service.extends.as_ref();
-    for _ in 0..=services.len() {
+    for _ in 0..MAX_ALIASES {
         let Some(path) = parent else {
             if let Some(own) = described.services.get_mut(&*service.name) {
                 inherited.append(&mut own.functions);
@@ -273,17 +279,15 @@ fn inherit(
             return Ok(());
         };
         let name = path.segments.iter().map(|s| &**s).collect::<Vec<_>>().join(".");
-        let found = services.iter().find(|service| *service.name == *name);
-        let found = found.ok_or_else(|| {
+        let found = services.get(name.as_str()).ok_or_else(|| {
             IdlError::new(&*service.name, format!("extends {name}, which is not defined"))
         })?;
-        let functions = &described.services[&name].functions;
-        for (name, function) in functions {
+        for (name, function) in &described.services[&name].functions {
             inherited.entry(name.clone()).or_insert_with(|| Arc::clone(function));
         }
         parent = found.extends.as_ref();
     }
-    Err(IdlError::new(&*service.name, "extends itself"))
+    Err(IdlError::new(&*service.name, "extends itself, or has too many ancestors"))
 }
 
 fn describe_function(

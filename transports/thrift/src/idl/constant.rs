@@ -6,7 +6,7 @@ use pilota_thrift_parser as ast;
 use serde_json::{Map, Value};
 
 use super::IdlError;
-use super::check::Names;
+use super::check::{MAX_ALIASES, Names};
 use super::descriptor::{Descriptor, Field, Type};
 use crate::json;
 
@@ -82,10 +82,11 @@ fn named(
     }
     let name = segments.join(".");
     match names.constants.get(name.as_str()) {
-        Some(value) if depth < names.constants.len() => {
-            lower_through(names, place, ty, value, depth + 1)
+        Some(value) if depth < MAX_ALIASES => lower_through(names, place, ty, value, depth + 1),
+        Some(_) => {
+            let reason = "names itself, or stands behind too many others";
+            Err(IdlError::new(place, format!("the constant {name} {reason}")))
         }
-        Some(_) => Err(IdlError::new(place, format!("the constant {name} names itself"))),
         None => Err(IdlError::new(place, format!("the constant {name} is not defined"))),
     }
 }

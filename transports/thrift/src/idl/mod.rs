@@ -68,6 +68,8 @@ fn syntax_error(error: ParseError) -> IdlError {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn refused(text: &str) -> IdlError {
@@ -112,5 +114,79 @@ mod tests {
         // Brackets in strings and comments do not count.
         let quiet = "// <<<<\n/* {{{{ */ # ((((\nconst string S = \"<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<\"";
         parse(quiet).unwrap();
+    }
+
+    /// On the stack of a worker thread, which is what a gateway parses on.
+    fn on_a_small_stack(text: String) -> Result<Descriptor, IdlError> {
+        let parse = move || parse(&text);
+        let thread = std::thread::Builder::new().stack_size(2 << 20).spawn(parse);
+        thread.unwrap().join().unwrap()
+    }
+
+    #[test]
+    fn long_chains_and_long_lists_do_not_end_the_process() {
+        let chain = |first: &str, link: &dyn Fn(usize) -> String| {
+            (0..6_000).map(link).fold(first.to_owned(), |text, link| text + &link)
+        };
+        let typedefs = chain("typedef i32 T0\n", &|n| format!("typedef T{n} T{}\n", n + 1));
+        assert!(on_a_small_stack(typedefs).unwrap_err().reason.contains("too many"));
+        let constants = chain("const i32 C0 = 1\n", &|n| format!("const i32 C{} = C{n}\n", n + 1));
+        let used = format!("{constants}struct A {{ 1: i32 a = C6000 }}");
+        assert_eq!(on_a_small_stack(used).unwrap_err().place, "A.a");
+        let structs = chain("", &|n| format!("struct S{n} {{ 1: S{} s }}\n", n.saturating_sub(1)));
+        on_a_small_stack(structs).unwrap();
+        let values: String = (0..20_000).map(|n| format!("V{n}, ")).collect();
+        on_a_small_stack(format!("enum E {{ {values} }}")).unwrap();
+        let parents =
+            chain("service P0 {}\n", &|n| format!("service P{} extends P{n} {{}}\n", n + 1));
+        assert!(on_a_small_stack(parents).unwrap_err().reason.contains("ancestors"));
+    }
+
+    const TOKENS: [&str; 34] = [
+        "struct",
+        "union",
+        "exception",
+        "enum",
+        "typedef",
+        "const",
+        "service",
+        "extends",
+        "throws",
+        "oneway",
+        "void",
+        "required",
+        "optional",
+        "list<",
+        "set<",
+        "map<",
+        ">",
+        "i32",
+        "string",
+        "binary",
+        "A",
+        "B",
+        "A.B",
+        "{",
+        "}",
+        "(",
+        ")",
+        ":",
+        ",",
+        "=",
+        "1",
+        "-7",
+        "\"x\"",
+        "\n",
+    ];
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(
+            tokens in prop::collection::vec(prop::sample::select(&TOKENS[..]), 0..60),
+            noise in "\\PC{0,40}",
+        ) {
+            let _ = parse(&tokens.join(" "));
+            let _ = parse(&noise);
+        }
     }
 }

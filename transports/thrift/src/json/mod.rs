@@ -61,6 +61,7 @@ impl std::error::Error for ValueError {}
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::{Value, json};
 
     use super::*;
@@ -145,6 +146,18 @@ mod tests {
         let sent = json!({"a": 1, "b": "2"});
         assert_eq!(there_and_back("add", &sent).unwrap(), json!({"a": 1, "b": 2}));
         assert_eq!(there_and_back("hello", &Value::Null).unwrap(), json!({}));
+    }
+
+    proptest! {
+        #[test]
+        fn no_answer_makes_it_panic(
+            bytes in prop::collection::vec(prop_oneof![3 => 0_u8..18, 1 => any::<u8>()], 0..200),
+        ) {
+            let idl = idl::parse(IDL).unwrap();
+            let function = idl.service("S").and_then(|s| s.function("echo")).unwrap();
+            let _ = read_result(&idl, function, &bytes);
+            let _ = read_arguments(&idl, function, &bytes);
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::message::Message;
+use super::walk::Walk;
 use crate::MAX_MESSAGE;
 
 /// How a peer delimits messages. An answer uses what the question used.
@@ -17,26 +18,17 @@ pub(crate) enum Framing {
     Unframed,
 }
 
-/// How many bytes may be walked for one message: the largest one in pieces of
-/// 8 KiB, so that one byte at a time does not cost a core.
-const MAX_LOOKED_AT: usize = 64 * MAX_MESSAGE;
-
 /// Reads one message. `buffer` keeps what was read beyond it for the next.
 ///
 /// Returns `None` at a clean end. Memory grows with what arrives, never with
-/// what is announced.
+/// what is announced, and every byte is looked at once.
 pub(crate) async fn read_message(
     stream: &mut (impl AsyncRead + Unpin),
     buffer: &mut BytesMut,
 ) -> io::Result<Option<(Framing, BytesMut)>> {
-    let mut looked_at = 0;
+    let mut front = Front::Unknown;
     loop {
-        // A message without a length is walked again with every piece of it.
-        looked_at += buffer.len();
-        if looked_at > MAX_LOOKED_AT {
-            return Err(invalid("a message arrives in too many pieces"));
-        }
-        if let Some((framing, skip, length)) = next_message(buffer)? {
+        if let Some((framing, skip, length)) = front.look(buffer)? {
             let _ = buffer.split_to(skip);
             return Ok(Some((framing, buffer.split_to(length))));
         }
@@ -53,22 +45,51 @@ pub(crate) async fn read_message(
     }
 }
 
-/// The framing of the message at the front, the bytes before it and its
-/// length, if all of it is there. The first four bytes tell the two apart
-/// (`wire/kitex-gateway.md` a9).
-fn next_message(buffer: &[u8]) -> io::Result<Option<(Framing, usize, usize)>> {
-    let Some((head, rest)) = buffer.split_first_chunk::<4>() else {
-        return Ok(None);
-    };
-    if head[..2] == [0x80, 0x01] {
-        let length = Message::measure(buffer).map_err(invalid)?;
-        return Ok(length.map(|length| (Framing::Unframed, 0, length)));
+/// What is known of the message at the front of a buffer.
+#[derive(Debug)]
+enum Front {
+    /// Its length was announced.
+    Framed(usize),
+    /// Nothing, or that it is unframed and its envelope is not all there.
+    Unknown,
+    /// Its end is being looked for.
+    Unframed(Walk),
+}
+
+impl Front {
+    /// The framing, the bytes before the message and its length, once all of it
+    /// is there. The first four bytes tell a length from the strict version
+    /// (Kitex `default_codec.go` sniffs the same way).
+    fn look(&mut self, buffer: &[u8]) -> io::Result<Option<(Framing, usize, usize)>> {
+        if let Self::Unknown = self {
+            *self = Self::recognise(buffer)?;
+        }
+        match self {
+            Self::Unknown => Ok(None),
+            Self::Framed(length) => {
+                Ok((buffer.len() >= 4 + *length).then_some((Framing::Framed, 4, *length)))
+            }
+            Self::Unframed(walk) => {
+                let end = walk.advance(buffer).map_err(invalid)?;
+                Ok(end.map(|end| (Framing::Unframed, 0, end)))
+            }
+        }
     }
-    let length = u32::from_be_bytes(*head) as usize;
-    if length == 0 || length > MAX_MESSAGE {
-        return Err(invalid("a frame is empty or too large"));
+
+    fn recognise(buffer: &[u8]) -> io::Result<Self> {
+        let Some(head) = buffer.first_chunk::<4>() else {
+            return Ok(Self::Unknown);
+        };
+        if head[..2] == [0x80, 0x01] {
+            let envelope = Message::envelope(buffer).map_err(invalid)?;
+            let walk = envelope.map(|end| Self::Unframed(Walk::over_struct(end)));
+            return Ok(walk.unwrap_or(Self::Unknown));
+        }
+        match u32::from_be_bytes(*head) as usize {
+            length @ 1..=MAX_MESSAGE => Ok(Self::Framed(length)),
+            _ => Err(invalid("a frame is empty or too large")),
+        }
     }
-    Ok((rest.len() >= length).then_some((Framing::Framed, 4, length)))
 }
 
 pub(crate) async fn write_message(
@@ -93,6 +114,11 @@ fn invalid(reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::E
 
 #[cfg(test)]
 mod tests {
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use tokio::io::ReadBuf;
+
     use super::*;
     use crate::wire::{MessageType, kind};
 
@@ -113,26 +139,38 @@ mod tests {
         assert_eq!(read_message(&mut stream, &mut buffer).await.unwrap(), None);
     }
 
-    #[tokio::test]
-    async fn a_message_in_single_bytes_does_not_cost_a_core() {
-        struct Dribble(Vec<u8>, usize);
-        impl AsyncRead for Dribble {
-            fn poll_read(
-                mut self: std::pin::Pin<&mut Self>,
-                _: &mut std::task::Context<'_>,
-                into: &mut tokio::io::ReadBuf<'_>,
-            ) -> std::task::Poll<io::Result<()>> {
-                let at = self.1;
-                into.put_slice(&self.0[at..=at]);
-                self.1 += 1;
-                std::task::Poll::Ready(Ok(()))
-            }
+    /// Gives one byte at a time.
+    struct Dribble(Vec<u8>, usize);
+
+    impl AsyncRead for Dribble {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            into: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            let at = self.1;
+            into.put_slice(&self.0[at..=at]);
+            self.1 += 1;
+            Poll::Ready(Ok(()))
         }
-        let text = [&[kind::STRING, 0, 1, 0, 0xf, 0, 0][..], &vec![b'x'; 0xf_0000]].concat();
+    }
+
+    #[tokio::test]
+    async fn the_largest_messages_may_arrive_byte_by_byte() {
+        // Many small values: what would be walked again and again.
+        let count = 200_000_u32;
+        let mut body = vec![kind::LIST, 0, 1, kind::STRING];
+        body.extend(count.to_be_bytes());
+        body.extend((0..count).flat_map(|_| [0, 0, 0, 1, b'x']));
+        body.push(kind::STOP);
         let message =
-            Message { kind: MessageType::Call, method: "m", sequence: 1, body: &text }.write();
-        let read = read_message(&mut Dribble(message, 0), &mut BytesMut::new()).await;
-        assert!(read.is_err_and(|error| error.to_string().contains("pieces")));
+            Message { kind: MessageType::Call, method: "m", sequence: 1, body: &body }.write();
+        for framing in [Framing::Framed, Framing::Unframed] {
+            let mut stream = Vec::new();
+            write_message(&mut stream, framing, &message).await.unwrap();
+            let read = read_message(&mut Dribble(stream, 0), &mut BytesMut::new()).await;
+            assert_eq!(read.unwrap().map(|(_, read)| read.len()), Some(message.len()));
+        }
     }
 
     #[tokio::test]

@@ -3,6 +3,7 @@
 mod binary;
 mod frame;
 mod message;
+mod walk;
 
 pub(crate) use self::binary::{DEPTH, Reader, WireError, Writer, kind};
 pub(crate) use self::frame::{Framing, read_message, write_message};
