@@ -1,6 +1,7 @@
 //! From the parser's tree to descriptors: the parser accepts much that means
 //! nothing, so every name, number and type is checked here.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -16,6 +17,9 @@ use super::descriptor::{
 /// chain would be walked on the stack.
 pub(super) const MAX_ALIASES: usize = 32;
 
+/// How many values all defaults of a file may have together.
+const MAX_DEFAULT_VALUES: usize = 10_000;
+
 type Result<T> = std::result::Result<T, IdlError>;
 
 /// What a name stands for.
@@ -29,6 +33,9 @@ enum Named<'a> {
 pub(super) struct Names<'a> {
     types: BTreeMap<&'a str, Named<'a>>,
     pub(super) constants: BTreeMap<&'a str, &'a ast::ConstValue>,
+    /// How many values the defaults of this file may still have: constants that
+    /// name others twice would grow without end.
+    pub(super) default_values: Cell<usize>,
 }
 
 pub(super) fn describe(file: &ast::File) -> Result<Descriptor> {
@@ -61,7 +68,11 @@ type Structs<'a> = Vec<(&'a ast::StructLike, bool, bool)>;
 
 /// First pass: who is called what.
 fn collect(file: &ast::File) -> Result<(Names<'_>, Structs<'_>)> {
-    let mut names = Names { types: BTreeMap::new(), constants: BTreeMap::new() };
+    let mut names = Names {
+        types: BTreeMap::new(),
+        constants: BTreeMap::new(),
+        default_values: Cell::new(MAX_DEFAULT_VALUES),
+    };
     let mut structs = Structs::new();
     for item in &file.items {
         match item {

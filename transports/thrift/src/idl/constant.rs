@@ -28,6 +28,9 @@ fn lower_through(
     value: &ast::ConstValue,
     depth: usize,
 ) -> Result<Value, IdlError> {
+    let left = names.default_values.get().checked_sub(1);
+    let left = left.ok_or_else(|| IdlError::new(place, "has a default that is too large"))?;
+    names.default_values.set(left);
     let lower = |ty: &Type, value| lower_through(names, place, ty, value, depth);
     Ok(match value {
         ast::ConstValue::Bool(value) => Value::from(*value),

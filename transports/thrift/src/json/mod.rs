@@ -161,6 +161,36 @@ mod tests {
     }
 
     #[test]
+    fn small_inputs_do_not_grow_without_bound() {
+        // Zeros that double thirty times, and constants that do.
+        let zeros: String =
+            (0..30).map(|n| format!("struct Z{n} {{ 1: Z{0} a, 2: Z{0} b }}\n", n + 1)).collect();
+        let zeros = zeros + "struct Z30 {} service S { void f(1: Z0 z) }";
+        let idl = idl::parse(&zeros).unwrap();
+        let function = idl.service("S").and_then(|s| s.function("f")).unwrap();
+        let error = write_arguments(&idl, function, &json!({})).unwrap_err();
+        assert!(error.reason.contains("larger than a message"), "{error}");
+
+        let mut bombs = "const list<i32> C0 = [1, 2]\n".to_owned();
+        for n in 0..20 {
+            bombs += &format!("const list<i32> C{} = [C{n}, C{n}]\n", n + 1);
+        }
+        let nested = format!("{}i32{}", "list<".repeat(21), ">".repeat(21));
+        let refused = idl::parse(&format!("{bombs} struct A {{ 1: {nested} a = C20 }}"));
+        let refused = refused.unwrap_err();
+        assert!(refused.place == "A.a" && refused.reason.contains("too large"), "{refused}");
+
+        let long = "x".repeat(10_000);
+        let text = format!("struct D {{ 1: string a = \"{long}\" }} service S {{ list<D> f() }}");
+        let idl = idl::parse(&text).unwrap();
+        let function = idl.service("S").and_then(|s| s.function("f")).unwrap();
+        let mut many = vec![15, 0, 0, 12, 0, 0, 0x40, 0];
+        many.extend([0; 0x4000 + 1]);
+        let error = read_result(&idl, function, &many).unwrap_err();
+        assert!(error.reason.contains("too large"), "{error}");
+    }
+
+    #[test]
     fn results_and_exceptions_come_back_apart() {
         let idl = idl::parse(IDL).unwrap();
         let function = idl.service("S").and_then(|s| s.function("echo")).unwrap();

@@ -24,11 +24,15 @@ pub enum Answer {
     Result(Value),
 }
 
+/// The most defaults, in bytes of JSON, that are filled into one message: a list
+/// of empty structs is short on the wire.
+const MAX_DEFAULTS: usize = 16 << 20;
+
 /// The arguments of a call, in the shape
 /// [`write_arguments`](super::write_arguments) takes them.
 pub fn read_arguments(idl: &Descriptor, function: &Function, bytes: &[u8]) -> Result<Value> {
-    let mut reader = Reader::new(bytes);
-    let object = read_fields(idl, &function.arguments, &mut reader, DEPTH)?;
+    let mut decoder = Decoder::new(idl, bytes);
+    let object = decoder.fields(&function.arguments, DEPTH)?;
     match function.only_struct() {
         Some(only) => Ok(object.get(&only.name).cloned().unwrap_or(Value::Null)),
         None => Ok(Value::Object(object)),
@@ -37,11 +41,11 @@ pub fn read_arguments(idl: &Descriptor, function: &Function, bytes: &[u8]) -> Re
 
 /// The answer in a result struct. Fields nobody declared are passed over.
 pub fn read_result(idl: &Descriptor, function: &Function, bytes: &[u8]) -> Result<Answer> {
-    let mut reader = Reader::new(bytes);
+    let mut decoder = Decoder::new(idl, bytes);
     let mut result = None;
-    while let Some((kind, id)) = reader.field()? {
+    while let Some((kind, id)) = decoder.reader.field()? {
         if let (0, Some(ty)) = (id, &function.result) {
-            result = Some(read_value(idl, ty, kind, &mut reader, DEPTH)?);
+            result = Some(decoder.value(ty, kind, DEPTH)?);
             continue;
         }
         let thrown = function.exceptions.iter().find(|field| field.id == id);
@@ -49,10 +53,10 @@ pub fn read_result(idl: &Descriptor, function: &Function, bytes: &[u8]) -> Resul
             Some(ty @ Type::Struct(place)) => {
                 return Ok(Answer::Exception {
                     name: idl.structs[*place].name.clone(),
-                    value: read_value(idl, ty, kind, &mut reader, DEPTH)?,
+                    value: decoder.value(ty, kind, DEPTH)?,
                 });
             }
-            Some(_) | None => reader.skip(kind, DEPTH)?,
+            Some(_) | None => decoder.reader.skip(kind, DEPTH)?,
         }
     }
     match (result, &function.result) {
@@ -62,81 +66,95 @@ pub fn read_result(idl: &Descriptor, function: &Function, bytes: &[u8]) -> Resul
     }
 }
 
-fn read_fields(
-    idl: &Descriptor,
-    fields: &[Field],
-    reader: &mut Reader<'_>,
-    depth: usize,
-) -> Result<Map<String, Value>> {
-    let mut object = Map::new();
-    for field in fields {
-        if let Some(default) = &field.default {
-            object.insert(field.name.clone(), default.clone());
-        }
-    }
-    while let Some((kind, id)) = reader.field()? {
-        match fields.iter().find(|field| field.id == id) {
-            Some(field) => {
-                let value = read_value(idl, &field.ty, kind, reader, depth);
-                let value = value.map_err(|error| error.in_field(&field.name))?;
-                object.insert(field.name.clone(), value);
-            }
-            None => reader.skip(kind, depth)?,
-        }
-    }
-    Ok(object)
+struct Decoder<'a> {
+    idl: &'a Descriptor,
+    reader: Reader<'a>,
+    /// Bytes of defaults that may still be filled in.
+    defaults_left: usize,
 }
 
-fn read_value(
-    idl: &Descriptor,
-    ty: &Type,
-    found: u8,
-    reader: &mut Reader<'_>,
-    depth: usize,
-) -> Result<Value> {
-    let depth = depth.checked_sub(1).ok_or(WireError::Depth)?;
-    Ok(match (ty, found) {
-        (Type::Binary, kind::STRING) => Value::from(STANDARD.encode(reader.bytes()?)),
-        (Type::Bool, kind::BOOL) => Value::from(reader.bool()?),
-        (Type::Double, kind::DOUBLE) => {
-            let number = Number::from_f64(reader.f64()?);
-            Value::Number(number.ok_or_else(|| ValueError::new("is not a finite number"))?)
-        }
-        (Type::Enum(_) | Type::I32, kind::I32) => Value::from(reader.i32()?),
-        (Type::I8, kind::I8) => Value::from(reader.u8()? as i8),
-        (Type::I16, kind::I16) => Value::from(reader.i16()?),
-        (Type::I64, kind::I64) => Value::from(reader.i64()?),
-        (Type::List(element), kind::LIST) | (Type::Set(element), kind::SET) => {
-            let (kind, count) = reader.sequence()?;
-            let mut values = Vec::new();
-            for index in 0..count {
-                let value = read_value(idl, element, kind, reader, depth);
-                values.push(value.map_err(|error| error.in_element(index))?);
+impl<'a> Decoder<'a> {
+    fn new(idl: &'a Descriptor, bytes: &'a [u8]) -> Self {
+        Self { idl, reader: Reader::new(bytes), defaults_left: MAX_DEFAULTS }
+    }
+
+    fn fields(&mut self, fields: &[Field], depth: usize) -> Result<Map<String, Value>> {
+        let mut object = Map::new();
+        while let Some((kind, id)) = self.reader.field()? {
+            match fields.iter().find(|field| field.id == id) {
+                Some(field) => {
+                    let value = self.value(&field.ty, kind, depth);
+                    let value = value.map_err(|error| error.in_field(&field.name))?;
+                    object.insert(field.name.clone(), value);
+                }
+                None => self.reader.skip(kind, depth)?,
             }
-            Value::Array(values)
         }
-        (Type::Map(key, element), kind::MAP) => {
-            let (key_kind, kind, count) = reader.map()?;
-            let mut object = Map::new();
-            for _ in 0..count {
-                let name = match read_value(idl, key, key_kind, reader, depth)? {
-                    Value::String(text) => text,
-                    other => other.to_string(),
-                };
-                let value = read_value(idl, element, kind, reader, depth);
-                let value = value.map_err(|error| error.in_field(&name))?;
-                object.insert(name, value);
+        for field in fields {
+            let absent = !object.contains_key(&field.name);
+            if let Some(default) = field.default.as_ref().filter(|_| absent) {
+                let left = self.defaults_left.checked_sub(default.to_string().len());
+                let too_many = || ValueError::new("becomes too large by the defaults of its IDL");
+                self.defaults_left = left.ok_or_else(too_many)?;
+                object.insert(field.name.clone(), default.clone());
             }
-            Value::Object(object)
         }
-        (Type::String, kind::STRING) => Value::from(reader.string()?),
-        (Type::Struct(place), kind::STRUCT) => {
-            Value::Object(read_fields(idl, idl.fields(*place), reader, depth)?)
+        Ok(object)
+    }
+
+    fn value(&mut self, ty: &Type, found: u8, depth: usize) -> Result<Value> {
+        let depth = depth.checked_sub(1).ok_or(WireError::Depth)?;
+        let reader = &mut self.reader;
+        Ok(match (ty, found) {
+            (Type::Binary, kind::STRING) => Value::from(STANDARD.encode(reader.bytes()?)),
+            (Type::Bool, kind::BOOL) => Value::from(reader.bool()?),
+            (Type::Double, kind::DOUBLE) => {
+                let number = Number::from_f64(reader.f64()?);
+                Value::Number(number.ok_or_else(|| ValueError::new("is not a finite number"))?)
+            }
+            (Type::Enum(_) | Type::I32, kind::I32) => Value::from(reader.i32()?),
+            (Type::I8, kind::I8) => Value::from(reader.u8()? as i8),
+            (Type::I16, kind::I16) => Value::from(reader.i16()?),
+            (Type::I64, kind::I64) => Value::from(reader.i64()?),
+            (Type::List(element), kind::LIST) | (Type::Set(element), kind::SET) => {
+                self.sequence(element, depth)?
+            }
+            (Type::Map(key, element), kind::MAP) => self.map(key, element, depth)?,
+            (Type::String, kind::STRING) => Value::from(reader.string()?),
+            (Type::Struct(place), kind::STRUCT) => {
+                let idl = self.idl;
+                Value::Object(self.fields(idl.fields(*place), depth)?)
+            }
+            (_, found) => {
+                return Err(ValueError::new(format!("is of another type on the wire ({found})")));
+            }
+        })
+    }
+
+    fn sequence(&mut self, element: &Type, depth: usize) -> Result<Value> {
+        let (kind, count) = self.reader.sequence()?;
+        let mut values = Vec::new();
+        for index in 0..count {
+            let value = self.value(element, kind, depth);
+            values.push(value.map_err(|error| error.in_element(index))?);
         }
-        (_, found) => {
-            return Err(ValueError::new(format!("is of another type on the wire ({found})")));
+        Ok(Value::Array(values))
+    }
+
+    fn map(&mut self, key: &Type, element: &Type, depth: usize) -> Result<Value> {
+        let (key_kind, kind, count) = self.reader.map()?;
+        let mut object = Map::new();
+        for _ in 0..count {
+            let name = match self.value(key, key_kind, depth)? {
+                Value::String(text) => text,
+                other => other.to_string(),
+            };
+            let value = self.value(element, kind, depth);
+            let value = value.map_err(|error| error.in_field(&name))?;
+            object.insert(name, value);
         }
-    })
+        Ok(Value::Object(object))
+    }
 }
 
 impl From<WireError> for ValueError {

@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
 use super::ValueError;
+use crate::MAX_MESSAGE;
 use crate::idl::{Descriptor, EnumType, Field, Function, Requiredness, Type};
 use crate::wire::{DEPTH, Writer, kind};
 
@@ -109,6 +110,10 @@ impl<'a> Encoder<'a> {
         self.depth += 1;
         if self.depth > DEPTH {
             return Err(ValueError::new("nests too deep"));
+        }
+        // Zeros and defaults are longer than what stands for them in JSON.
+        if self.out.bytes.len() > MAX_MESSAGE {
+            return Err(ValueError::new("becomes larger than a message may be"));
         }
         match ty {
             Type::Binary => {
