@@ -1,5 +1,5 @@
 //! The control plane as an unmodified client sees it: statuses and texts of
-//! `wire/kitex-gateway.md` §a2–a5, and the guide's promises where it is broken.
+//! PyromancerBoom/Orbital23 (f4ce42b7), and its guide's promises where it is broken.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod support;

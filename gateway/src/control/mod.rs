@@ -1,6 +1,7 @@
 //! The control plane: what services send over HTTP, as the first guide says it.
 //!
-//! Statuses and texts are those of `wire/kitex-gateway.md` §a2–a5; where the
+//! Statuses and texts are those of the Hertz/Kitex gateway of
+//! PyromancerBoom/Orbital23 (f4ce42b7, `api-gateway/hertz_server`); where the
 //! original is broken, the guide's promise counts.
 
 mod connect;

@@ -1,7 +1,7 @@
 //! JSON into Thrift and back, by an IDL.
 //!
 //! The rules are those of the Kitex generic client that the first guide's
-//! services were called with (`wire/kitex-gateway.md` a8), told apart where it
+//! services were called with (kitex v0.5.2, `pkg/generic/thrift`), told apart where it
 //! silently guessed: what cannot be converted is an error that names the path.
 
 mod read;
