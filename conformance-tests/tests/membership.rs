@@ -4,12 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use backend_memory::{MemoryOptions, MemoryStore};
 use conformance_tests::fixtures::{id, life, offer, query, service};
+use conformance_tests::mutants::{Defect, Flawed};
 use conformance_tests::{Link, Linked, ManualClock};
 use portolan::{
-    Client, Epoch, Era, Health, InstanceSpec, LeaseTerms, MembershipState, Namespace, Phase,
-    Registry, RegistryExt,
+    Client, Clock, Epoch, Era, Health, InstanceSpec, Lease, LeaseTerms, MembershipState, Namespace,
+    Phase, Registry, RegistryExt, Result,
 };
 
 struct World {
@@ -112,6 +114,36 @@ async fn dropping_a_member_leaves() {
     drop(membership);
     world.seconds(0).await;
     assert_eq!(world.seen("i").await, None);
+}
+
+#[tokio::test]
+async fn leaving_while_the_connect_is_under_way_leaves_nothing() {
+    let world = world();
+    let slow = Arc::new(Slow(world.clock.clone()));
+    let slow = Arc::new(Flawed::new(world.registry.clone(), slow));
+    let client = Client::new(slow, Arc::new(world.clock.clone()));
+    let membership = client.join(spec("i"));
+    world.clock.advance(Duration::from_millis(50)).await;
+    membership.leave().await.unwrap();
+    world.seconds(1).await;
+    assert_eq!(world.seen("i").await, None, "the answer came after the leaving");
+}
+
+/// A registry whose answers to a connect take their time.
+#[derive(Debug)]
+struct Slow(ManualClock);
+
+#[async_trait]
+impl Defect for Slow {
+    async fn connect(
+        &self,
+        inner: &Arc<dyn Registry>,
+        instances: &[InstanceSpec],
+    ) -> Result<Vec<Result<Lease>>> {
+        let answer = inner.connect(instances).await;
+        self.0.sleep_until(self.0.now() + Duration::from_millis(500)).await;
+        answer
+    }
 }
 
 #[tokio::test]

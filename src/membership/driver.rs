@@ -10,8 +10,8 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use registry_api::kernel::Step;
 use registry_api::{
-    Applied, Beat, BeatOutcome, Clock, Error, ErrorKind, InstanceSpec, Lease, Limits, Registry,
-    Result, Timestamp,
+    Applied, Beat, BeatOutcome, Clock, Error, ErrorKind, InstanceRef, InstanceSpec, Lease, Limits,
+    Registry, Result, Timestamp,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -131,10 +131,17 @@ impl Work {
         }
     }
 
-    /// Leaving never waits behind anything, and nothing waits behind it.
     fn leave(&self, member: &Member, done: Option<oneshot::Sender<Result<()>>>) {
         member.left();
-        let reference = member.reference();
+        self.disconnect(member.reference(), done);
+    }
+
+    /// Leaving never waits behind anything, and nothing waits behind it.
+    fn disconnect(
+        &self,
+        reference: Option<InstanceRef>,
+        done: Option<oneshot::Sender<Result<()>>>,
+    ) {
         let (registry, clock) = (Arc::clone(&self.registry), Arc::clone(&self.clock));
         tokio::spawn(async move {
             let answer = match reference {
@@ -203,8 +210,14 @@ impl Work {
         let sent = answers.sent;
         let leases = spread(answers.leases, answers.round.joining.len());
         for ((key, version), lease) in answers.round.joining.into_iter().zip(leases) {
-            if let Some(member) = self.members.get_mut(&key) {
-                member.connected(lease.and_then(|lease| lease), version, sent, now);
+            let lease = lease.and_then(|lease| lease);
+            match (self.members.get_mut(&key), lease) {
+                (Some(member), lease) => member.connected(lease, version, sent, now),
+                // It left while its connect was under way.
+                (None, Ok(Lease { id, epoch, .. })) => {
+                    self.disconnect(Some(InstanceRef { id, epoch }), None);
+                }
+                (None, Err(_)) => {}
             }
         }
         let outcomes = spread(answers.outcomes, answers.round.beating.len());

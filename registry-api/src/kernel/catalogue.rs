@@ -64,11 +64,6 @@ impl Catalogue {
         self.revision
     }
 
-    /// The number of instances.
-    pub fn instance_count(&self) -> usize {
-        self.instances.len()
-    }
-
     /// The record of the live instance with this id.
     pub fn presence(&self, id: &InstanceId) -> Option<&Arc<Presence>> {
         Some(&self.instances.get(id)?.presence)
