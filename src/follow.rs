@@ -8,11 +8,12 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, Guard};
 use registry_api::kernel::Replica;
 use registry_api::{
-    Clock, Health, Instance, Phase, Registry, Revision, Scope, ServiceName, ServiceRecord,
-    WatchFrom, Weight,
+    Clock, Health, Instance, Phase, Registry, Revision, Scope, ServiceName, ServiceRecord, Weight,
 };
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+
+use crate::watching::Watching;
 
 /// A live view of one service. Cloning shares it; it is followed until the last
 /// clone is dropped.
@@ -65,7 +66,9 @@ impl ServiceView {
         service: &ServiceName,
     ) -> Self {
         let shared = Arc::new(Shared { current: ArcSwap::default(), news: watch::Sender::new(0) });
-        let task = follow(registry, clock, Scope::service(service.clone()), Arc::clone(&shared));
+        let scope = Scope::service(service.clone());
+        let watching = Watching::new(registry, Arc::clone(&clock), scope);
+        let task = follow(watching, clock, Arc::clone(&shared));
         Self { shared, _follower: Arc::new(Follower(tokio::spawn(task))) }
     }
 
@@ -114,28 +117,18 @@ impl Deref for Picked {
     }
 }
 
-async fn follow(
-    registry: Arc<dyn Registry>,
-    clock: Arc<dyn Clock>,
-    scope: Scope,
-    shared: Arc<Shared>,
-) {
+async fn follow(mut watching: Watching, clock: Arc<dyn Clock>, shared: Arc<Shared>) {
     let mut replica = Replica::new();
     let mut rested = clock.now();
     loop {
-        if let Ok(mut watch) = registry.watch(&scope, WatchFrom::Now).await {
-            while let Some(Ok(item)) = watch.next().await {
-                replica.apply(item);
-                clock.sleep_until(rested).await;
-                // What came meanwhile goes into the same snapshot.
-                while let Some(Some(Ok(item))) = now_or_never(watch.next()).await {
-                    replica.apply(item);
-                }
-                shared.publish(&replica);
-                rested = clock.now() + REBUILD_INTERVAL;
-            }
+        replica.apply(watching.next().await);
+        clock.sleep_until(rested).await;
+        // What came meanwhile goes into the same snapshot.
+        while let Some(item) = now_or_never(watching.next()).await {
+            replica.apply(item);
         }
-        clock.sleep_until(clock.now() + Duration::from_secs(1)).await;
+        shared.publish(&replica);
+        rested = clock.now() + REBUILD_INTERVAL;
     }
 }
 

@@ -31,6 +31,7 @@ mod open;
 // Without a backend there is nobody to read all parts of a URL.
 #[cfg_attr(not(feature = "memory"), allow(dead_code))]
 mod url;
+mod watching;
 
 pub use registry_api::*;
 

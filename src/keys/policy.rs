@@ -10,13 +10,14 @@ use registry_api::access::{Access, Action, Credential, Principal};
 use registry_api::kernel::Replica;
 use registry_api::{
     Clock, Error, ErrorKind, KeyChange, KeyHash, Owner, Query, Registration, RegistrationMode,
-    Registry, Result, Scope, ServiceName, Timestamp, WatchFrom,
+    Registry, Result, Scope, ServiceName, Timestamp,
 };
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
 use super::index::{Holder, Index};
 use super::key::ApiKey;
+use crate::watching::Watching;
 
 /// Checks API keys against the hashes that the registry holds.
 ///
@@ -180,20 +181,16 @@ fn permits(holder: &Holder, action: &Action<'_>) -> bool {
     }
 }
 
+/// What is known stays in force while the registry is away.
 async fn follow(shared: Arc<Shared>) {
+    let (registry, clock) = (Arc::clone(&shared.registry), Arc::clone(&shared.clock));
+    let mut watching = Watching::new(registry, clock, Scope::Declarations);
     let mut replica = Replica::new();
     loop {
-        let opened = shared.registry.watch(&Scope::Declarations, WatchFrom::Now).await;
-        if let Ok(mut watch) = opened {
-            while let Some(Ok(item)) = watch.next().await {
-                if replica.apply(item) {
-                    let records = replica.services().values();
-                    shared.publish(Index::new(replica.revision(), records));
-                }
-            }
+        if replica.apply(watching.next().await) {
+            let records = replica.services().values();
+            shared.publish(Index::new(replica.revision(), records));
         }
-        // What is known stays in force; a refused watch may be allowed later.
-        shared.clock.sleep_until(shared.clock.now() + Duration::from_secs(1)).await;
     }
 }
 
