@@ -101,12 +101,13 @@ fn only_the_kernel_decides_about_leases() {
 #[test]
 fn refusals_have_one_place_per_layer() {
     // The guard refuses what is not claimed, `open` an unknown scheme, a wire's
-    // caller an address that is not its own; the others only translate.
+    // dialler an address that is not its own; the others only translate.
     let allowed = [
         "registry-api/src/error.rs",
         "registry-api/src/guard.rs",
         "src/open.rs",
-        "transports/thrift/src/caller.rs",
+        "transports/thrift/src/answer.rs",
+        "transports/thrift/src/link/dial.rs",
         "gateway/src/problem.rs",
         "gateway/src/cli/failure.rs",
     ];
@@ -155,7 +156,9 @@ fn every_task_has_an_owner() {
         "src/follow.rs",
         "src/keys/policy.rs",
         "src/membership/driver.rs",
-        "transports/thrift/src/host.rs",
+        "transports/thrift/src/host/mod.rs",
+        "transports/thrift/src/link/mux.rs",
+        "transports/thrift/src/link/peers.rs",
     ];
     for (path, text) in files(".", &["rs"]) {
         let spawns = running(&text).contains("tokio::spawn(");

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use moka::future::Cache;
-use portolan::call::{Call, CallError, CallErrorKind, Caller};
+use portolan::call::{Call, CallError, CallErrorKind, Caller, Peer};
 use portolan::thrift::idl::{self, Descriptor, Function};
 use portolan::thrift::json::{self, Answer, ValueError};
+use portolan::thrift::{CallerOptions, ThriftCaller};
 use portolan::{
-    Address, AddressPolicy, Client, Error, ErrorKind, Query, Revision, ServiceName, ServiceRecord,
+    AddressPolicy, Client, Error, ErrorKind, Instance, Query, Revision, ServiceName, ServiceRecord,
     ServiceView, Transport,
 };
 use serde_json::Value;
@@ -21,7 +22,7 @@ use tokio::time::timeout;
 /// nobody has asked for ten minutes.
 pub(crate) struct Dispatcher {
     client: Client,
-    caller: portolan::thrift::ThriftCaller,
+    caller: ThriftCaller,
     views: Cache<ServiceName, ServiceView>,
     unknown: Cache<ServiceName, ()>,
     interfaces: Cache<(ServiceName, Revision), Arc<Interface>>,
@@ -76,7 +77,7 @@ impl Dispatcher {
     pub(crate) fn new(client: Client, policy: AddressPolicy) -> Self {
         Self {
             client,
-            caller: portolan::thrift::ThriftCaller::new(policy),
+            caller: ThriftCaller::new(policy, CallerOptions::default()),
             views: Cache::builder().max_capacity(100_000).time_to_idle(IDLE).build(),
             unknown: Cache::builder().max_capacity(10_000).time_to_live(UNKNOWN_FOR).build(),
             interfaces: Cache::builder().max_capacity(10_000).time_to_idle(IDLE).build(),
@@ -105,8 +106,10 @@ impl Dispatcher {
         let call = Call::new(service.clone(), &function.name, payload.into())
             .with_timeout(CALL_TIMEOUT)
             .with_oneway(function.oneway);
-        let address = pick(&view, service).ok_or(DispatchError::NoInstance)?;
-        let reply = self.caller.call(&address, call).await.map_err(DispatchError::Call)?;
+        let instance = pick(&view).ok_or(DispatchError::NoInstance)?;
+        let peer = Peer::of(&instance, service, |a| a.transport() == Transport::Thrift);
+        let peer = peer.ok_or(DispatchError::NoInstance)?;
+        let reply = self.caller.call(peer, call).await.map_err(DispatchError::Call)?;
         match function.oneway {
             true => Ok(Dispatched::Value(Value::Null)),
             false => interface.read(function, &reply.payload),
@@ -205,12 +208,10 @@ impl Interface {
     }
 }
 
-/// The Thrift address of a picked instance. A copy: the snapshot it was picked
-/// from is not to be held while somebody works.
-fn pick(view: &ServiceView, service: &ServiceName) -> Option<Address> {
-    let instance = view.pick()?;
-    let addresses = &instance.offer(service)?.addresses;
-    addresses.iter().find(|address| address.transport() == Transport::Thrift).cloned()
+/// A picked instance. A copy: the snapshot it was picked from is not to be held
+/// while somebody works.
+fn pick(view: &ServiceView) -> Option<Instance> {
+    view.pick().map(|picked| (*picked).clone())
 }
 
 impl Debug for Dispatcher {

@@ -30,7 +30,7 @@ async fn things(gateway: &Gateway, key: &str) -> ThriftHost {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     let host = ThriftHost::serve(service, any, Arc::new(handler), HostOptions::default()).await;
     let host = host.unwrap();
-    let port = host.local_addr().port().to_string();
+    let port = host.local_addr().unwrap().port().to_string();
     let answer = post(gateway, "/connect", &connection(key, "Things", "localhost", &port)).await;
     assert_eq!(answer.status, 200, "{answer:?}");
     host
@@ -115,7 +115,7 @@ async fn paths_belong_to_their_service() {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let host = ThriftHost::serve(service, any, Arc::new(handler), HostOptions::default()).await;
         let host = host.unwrap();
-        let port = host.local_addr().port().to_string();
+        let port = host.local_addr().unwrap().port().to_string();
         hosts.push(host);
         let connect = connection(key.as_str().unwrap(), name, "127.0.0.1", &port);
         assert_eq!(post(&gateway, "/connect", &connect).await.status, 200);

@@ -22,6 +22,9 @@ pub enum CallErrorKind {
     NoInstance,
     /// The service does not have this method.
     UnknownMethod,
+    /// The instance that was reached does not serve this service: its address
+    /// has passed to another.
+    WrongInstance,
     /// One of the kinds registry operations have too.
     Registry(ErrorKind),
 }

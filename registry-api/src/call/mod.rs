@@ -4,6 +4,7 @@
 
 mod error;
 mod message;
+mod peer;
 
 use std::fmt::Debug;
 
@@ -11,16 +12,17 @@ use async_trait::async_trait;
 
 pub use self::error::{CallError, CallErrorKind};
 pub use self::message::{Call, Headers, Reply};
-use crate::address::Address;
+pub use self::peer::Peer;
+use crate::instance::Offer;
 
 /// The calling side of a wire.
 #[async_trait]
 pub trait Caller: Debug + Send + Sync + 'static {
-    /// Calls the instance at `address`.
+    /// Calls an instance.
     ///
     /// Ends at the call's timeout at the latest. Dropping the future cancels
     /// the call as far as the wire allows.
-    async fn call(&self, address: &Address, call: Call) -> Result<Reply, CallError>;
+    async fn call(&self, peer: Peer<'_>, call: Call) -> Result<Reply, CallError>;
 }
 
 /// The serving side of an application.
@@ -33,8 +35,9 @@ pub trait Handler: Debug + Send + Sync + 'static {
 /// A wire that is serving a [`Handler`].
 #[async_trait]
 pub trait Host: Debug + Send + Sync + 'static {
-    /// Where it can be called.
-    fn addresses(&self) -> Vec<Address>;
+    /// What it serves, where, and how it wants to be called: what an instance
+    /// joins with.
+    fn offers(&self) -> Vec<Offer>;
 
     /// Stops accepting, finishes what is in flight, and ends.
     async fn close(&self);

@@ -5,9 +5,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portolan_thrift::{HostOptions, JsonError, JsonHandler, ThriftCaller, ThriftHost, idl, json};
-use registry_api::call::{Call, CallErrorKind, Caller, Host};
-use registry_api::{Address, AddressPolicy, ErrorKind, ServiceName};
+use portolan_thrift::{
+    CallerOptions, HostOptions, JsonError, JsonHandler, ThriftCaller, ThriftHost, idl, json, manner,
+};
+use registry_api::call::{Call, CallErrorKind, Caller, Host, Peer};
+use registry_api::{Address, AddressPolicy, ErrorKind, Metadata, ServiceName};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -46,7 +48,11 @@ fn call(method: &str, arguments: &Value) -> Call {
 }
 
 fn caller() -> ThriftCaller {
-    ThriftCaller::new(AddressPolicy::new().allow_loopback(true))
+    ThriftCaller::new(AddressPolicy::new().allow_loopback(true), CallerOptions::default())
+}
+
+fn address(host: &ThriftHost) -> Address {
+    host.offers()[0].addresses[0].clone()
 }
 
 fn answer(method: &str, payload: &[u8]) -> json::Answer {
@@ -58,7 +64,8 @@ fn answer(method: &str, payload: &[u8]) -> json::Answer {
 #[tokio::test]
 async fn results_exceptions_and_unknown_methods_are_told_apart() {
     let host = host().await;
-    let address = &host.addresses()[0];
+    let address = address(&host);
+    let address = Peer::at(&address);
     let reply = caller().call(address, call("say", &json!({"what": "hi"}))).await.unwrap();
     assert_eq!(answer("say", &reply.payload), json::Answer::Result(json!("hi")));
 
@@ -75,18 +82,37 @@ async fn results_exceptions_and_unknown_methods_are_told_apart() {
 }
 
 #[tokio::test]
+async fn every_manner_of_speaking_is_understood() {
+    let host = host().await;
+    let address = address(&host);
+    let caller = caller();
+    for framing in ["framed", "buffered", "ttheader"] {
+        for multiplex in ["true", "false"] {
+            let facts = [(manner::FRAMING, framing), (manner::MULTIPLEX, multiplex)];
+            let facts = Metadata::new(facts).unwrap();
+            let mut peer = Peer::at(&address);
+            peer.metadata = Some(&facts);
+            for _ in 0..3 {
+                let reply = caller.call(peer, call("say", &json!({"what": "hi"}))).await.unwrap();
+                assert_eq!(answer("say", &reply.payload), json::Answer::Result(json!("hi")));
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn addresses_are_judged_when_they_are_dialled() {
     let host = host().await;
-    let strict = ThriftCaller::new(AddressPolicy::new());
-    let refused = strict.call(&host.addresses()[0], call("say", &json!({}))).await;
+    let strict = ThriftCaller::new(AddressPolicy::new(), CallerOptions::default());
+    let refused = strict.call(Peer::at(&address(&host)), call("say", &json!({}))).await;
     let kind = refused.unwrap_err().kind();
     assert_eq!(kind, ErrorKind::PermissionDenied.into());
 
     host.close().await;
-    let gone = caller().call(&host.addresses()[0], call("say", &json!({}))).await;
+    let gone = caller().call(Peer::at(&address(&host)), call("say", &json!({}))).await;
     assert_eq!(gone.unwrap_err().kind(), ErrorKind::Unavailable.into());
     let other = Address::parse("grpc://127.0.0.1:1").unwrap();
-    let unsupported = caller().call(&other, call("say", &json!({}))).await;
+    let unsupported = caller().call(Peer::at(&other), call("say", &json!({}))).await;
     assert_eq!(unsupported.unwrap_err().kind(), ErrorKind::Unsupported.into());
 }
 
@@ -102,7 +128,7 @@ async fn hostile_bytes_end_their_own_connection_only() {
         &[0x80, 0x01, 0, 1, 0xff, 0xff, 0xff, 0xff],
     ];
     for bytes in hostile {
-        let mut stream = TcpStream::connect(host.local_addr()).await.unwrap();
+        let mut stream = TcpStream::connect(host.local_addr().unwrap()).await.unwrap();
         stream.write_all(bytes).await.unwrap();
         let mut rest = Vec::new();
         let read = tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut rest));
@@ -110,6 +136,6 @@ async fn hostile_bytes_end_their_own_connection_only() {
         let _ = read.await.expect("the host keeps a broken connection open");
         assert!(rest.is_empty());
     }
-    let reply = caller().call(&host.addresses()[0], call("say", &json!({"what": "hi"}))).await;
+    let reply = caller().call(Peer::at(&address(&host)), call("say", &json!({"what": "hi"}))).await;
     assert!(reply.is_ok(), "others are not affected");
 }

@@ -93,7 +93,7 @@ async fn join(client: &HttpClient, service: DemoService) -> Result<Joined, Failu
     let key = answer["API-Key"].as_str().unwrap_or_default().to_owned();
 
     let host = service.host().await.map_err(|error| Failure::failed(error.to_string()))?;
-    let address = host.addresses().into_iter().next();
+    let address = host.offers().into_iter().flat_map(|offer| offer.addresses.to_vec()).next();
     let address = address.ok_or_else(|| Failure::failed("a service has no address"))?;
     let member = Member::join(client.clone(), key, &name, &address).await?;
     out::line(format_args!("{name} is hosted at {address} and joined as {}", member.id()));

@@ -1,10 +1,9 @@
-//! Where one message ends and the next begins: framed, or by its own structure.
+//! Where one message ends and the next begins.
 
-use std::io;
+use bytes::{BufMut, Bytes, BytesMut};
 
-use bytes::BytesMut;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-
+use super::binary::WireError;
+use super::header::{self, Header};
 use super::message::Message;
 use super::walk::Walk;
 use crate::MAX_MESSAGE;
@@ -14,171 +13,253 @@ use crate::MAX_MESSAGE;
 pub(crate) enum Framing {
     /// A four-byte length before each message.
     Framed,
+    /// TTHeader, and behind it a message, framed once more or not.
+    Header {
+        /// Whether the inner message has a length of its own.
+        framed: bool,
+    },
     /// Nothing: a message ends where its struct ends.
     Unframed,
 }
 
-/// Reads one message. `buffer` keeps what was read beyond it for the next.
-///
-/// Returns `None` at a clean end. Memory grows with what arrives, never with
+/// One message as it arrived.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Packet {
+    pub(crate) framing: Framing,
+    pub(crate) header: Header,
+    /// The envelope and what is in it.
+    pub(crate) message: Bytes,
+}
+
+/// Cuts what arrives into messages. Memory grows with what arrives, never with
 /// what is announced, and every byte is looked at once.
-pub(crate) async fn read_message(
-    stream: &mut (impl AsyncRead + Unpin),
-    buffer: &mut BytesMut,
-) -> io::Result<Option<(Framing, BytesMut)>> {
-    let mut front = Front::Unknown;
-    loop {
-        if let Some((framing, skip, length)) = front.look(buffer)? {
-            let _ = buffer.split_to(skip);
-            return Ok(Some((framing, buffer.split_to(length))));
-        }
-        if buffer.len() > MAX_MESSAGE + 4 {
-            return Err(invalid("a message is too large"));
-        }
-        buffer.reserve(8 * 1024);
-        if stream.read_buf(buffer).await? == 0 {
-            return match buffer.is_empty() {
-                true => Ok(None),
-                false => Err(io::ErrorKind::UnexpectedEof.into()),
-            };
-        }
-    }
+#[derive(Debug, Default)]
+pub(crate) struct Splitter {
+    front: Front,
 }
 
 /// What is known of the message at the front of a buffer.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 enum Front {
-    /// Its length was announced.
-    Framed(usize),
     /// Nothing, or that it is unframed and its envelope is not all there.
+    #[default]
     Unknown,
+    /// So many bytes behind the length, with a TTHeader or without.
+    Announced(usize, bool),
     /// Its end is being looked for.
     Unframed(Walk),
 }
 
-impl Front {
-    /// The framing, the bytes before the message and its length, once all of it
-    /// is there. The first four bytes tell a length from the strict version
-    /// (Kitex `default_codec.go` sniffs the same way).
-    fn look(&mut self, buffer: &[u8]) -> io::Result<Option<(Framing, usize, usize)>> {
-        if let Self::Unknown = self {
-            *self = Self::recognise(buffer)?;
-        }
-        match self {
-            Self::Unknown => Ok(None),
-            Self::Framed(length) => {
-                Ok((buffer.len() >= 4 + *length).then_some((Framing::Framed, 4, *length)))
-            }
-            Self::Unframed(walk) => {
-                let end = walk.advance(buffer).map_err(invalid)?;
-                Ok(end.map(|end| (Framing::Unframed, 0, end)))
-            }
-        }
-    }
+const STRICT: [u8; 2] = [0x80, 0x01];
+/// A strict envelope without a name, and an empty struct.
+const MIN_MESSAGE: usize = 13;
 
-    fn recognise(buffer: &[u8]) -> io::Result<Self> {
-        let Some(head) = buffer.first_chunk::<4>() else {
-            return Ok(Self::Unknown);
+impl Splitter {
+    /// The next message, once all of it is there.
+    pub(crate) fn next(&mut self, buffer: &mut BytesMut) -> Result<Option<Packet>, WireError> {
+        if let Front::Unknown = self.front {
+            self.front = Front::recognise(buffer)?;
+        }
+        let packet = match &mut self.front {
+            Front::Unknown => return Ok(None),
+            Front::Announced(length, _) if buffer.len() < 4 + *length => return Ok(None),
+            Front::Announced(length, with_header) => {
+                let packet = buffer.split_to(4 + *length).freeze().slice(4..);
+                if *with_header { open(&packet)? } else { Packet::plain(Framing::Framed, packet) }
+            }
+            Front::Unframed(walk) => match walk.advance(buffer)? {
+                Some(end) => Packet::plain(Framing::Unframed, buffer.split_to(end).freeze()),
+                None if buffer.len() > MAX_MESSAGE => return Err(TOO_LARGE),
+                None => return Ok(None),
+            },
         };
-        if head[..2] == [0x80, 0x01] {
-            let envelope = Message::envelope(buffer).map_err(invalid)?;
-            let walk = envelope.map(|end| Self::Unframed(Walk::over_struct(end)));
-            return Ok(walk.unwrap_or(Self::Unknown));
-        }
-        match u32::from_be_bytes(*head) as usize {
-            length @ 1..=MAX_MESSAGE => Ok(Self::Framed(length)),
-            _ => Err(invalid("a frame is empty or too large")),
+        self.front = Front::Unknown;
+        Ok(Some(packet))
+    }
+
+    /// How many bytes the message at the front has, as far as that is known.
+    pub(crate) fn announced(&self) -> usize {
+        match self.front {
+            Front::Announced(length, _) => 4 + length,
+            Front::Unknown | Front::Unframed(_) => 0,
         }
     }
 }
 
-pub(crate) async fn write_message(
-    stream: &mut (impl AsyncWrite + Unpin),
+const TOO_LARGE: WireError = WireError::Protocol("a message is too large");
+
+impl Front {
+    /// The first six bytes tell a length from the strict version, and what
+    /// follows the length (Kitex `pkg/remote/codec/default_codec.go` sniffs the
+    /// same way).
+    fn recognise(buffer: &[u8]) -> Result<Self, WireError> {
+        match buffer {
+            [0x80, 0x01, ..] => {
+                let envelope = Message::envelope(buffer)?;
+                let walk = envelope.map(|end| Self::Unframed(Walk::over_struct(end)));
+                Ok(walk.unwrap_or(Self::Unknown))
+            }
+            [a, b, c, d, rest @ ..] => {
+                let length = u32::from_be_bytes([*a, *b, *c, *d]) as usize;
+                if !(MIN_MESSAGE..=MAX_MESSAGE).contains(&length) {
+                    return Err(WireError::Protocol("a frame is too small or too large"));
+                }
+                match rest.first_chunk::<2>() {
+                    None => Ok(Self::Unknown),
+                    Some(&header::MAGIC) => Ok(Self::Announced(length, true)),
+                    Some(&STRICT) => Ok(Self::Announced(length, false)),
+                    Some(_) => Err(WireError::Protocol("a frame holds no strict binary Thrift")),
+                }
+            }
+            _ => Ok(Self::Unknown),
+        }
+    }
+}
+
+/// Takes the TTHeader off a packet.
+fn open(packet: &Bytes) -> Result<Packet, WireError> {
+    let (header, begin) = Header::parse(packet)?;
+    let inner = packet.slice(begin..);
+    if inner.starts_with(&STRICT) {
+        return Ok(Packet { framing: Framing::Header { framed: false }, header, message: inner });
+    }
+    let announced = inner.first_chunk::<4>().map(|length| u32::from_be_bytes(*length) as usize);
+    match announced {
+        Some(length) if length == inner.len() - 4 && inner[4..].starts_with(&STRICT) => {
+            let framing = Framing::Header { framed: true };
+            Ok(Packet { framing, header, message: inner.slice(4..) })
+        }
+        _ => Err(WireError::Protocol("a TTHeader holds no strict binary Thrift")),
+    }
+}
+
+impl Packet {
+    fn plain(framing: Framing, message: Bytes) -> Self {
+        Self { framing, header: Header::default(), message }
+    }
+}
+
+/// Appends a message, or nothing if it is too large.
+pub(crate) fn append(
     framing: Framing,
-    message: &[u8],
-) -> io::Result<()> {
-    let length = u32::try_from(message.len()).ok().filter(|_| message.len() <= MAX_MESSAGE);
-    let length = length.ok_or_else(|| invalid("a message is too large"))?;
-    let mut bytes = Vec::with_capacity(message.len() + 4);
-    if framing == Framing::Framed {
-        bytes.extend(length.to_be_bytes());
+    header: &Header,
+    message: &Message<'_>,
+    out: &mut BytesMut,
+) -> Result<(), WireError> {
+    let length = message.length();
+    if length > MAX_MESSAGE {
+        return Err(TOO_LARGE);
     }
-    bytes.extend(message);
-    stream.write_all(&bytes).await?;
-    stream.flush().await
-}
-
-fn invalid(reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, reason)
+    let begin = out.len();
+    out.reserve(length + 64);
+    match framing {
+        Framing::Unframed => {}
+        Framing::Framed => out.put_u32(length as u32), // At most 1 MiB.
+        Framing::Header { framed } => {
+            let inner = if framed { length + 4 } else { length };
+            if let Err(error) = header.write(message.sequence, inner, out) {
+                out.truncate(begin);
+                return Err(error);
+            }
+            if framed {
+                out.put_u32(length as u32);
+            }
+        }
+    }
+    message.append(out);
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::pin::Pin;
-    use std::task::{Context, Poll};
-
-    use tokio::io::ReadBuf;
+    use proptest::prelude::*;
 
     use super::*;
     use crate::wire::{MessageType, kind};
 
-    #[tokio::test]
-    async fn both_framings_are_told_apart_in_one_stream() {
-        let message =
-            Message { kind: MessageType::Call, method: "m", sequence: 1, body: &[kind::STOP] };
-        let bytes = message.write();
-        let mut stream = Vec::new();
-        for framing in [Framing::Framed, Framing::Unframed, Framing::Framed] {
-            write_message(&mut stream, framing, &bytes).await.unwrap();
-        }
-        let (mut stream, mut buffer) = (&stream[..], BytesMut::new());
-        for expected in [Framing::Framed, Framing::Unframed, Framing::Framed] {
-            let read = read_message(&mut stream, &mut buffer).await.unwrap();
-            assert_eq!(read, Some((expected, BytesMut::from(&bytes[..]))));
-        }
-        assert_eq!(read_message(&mut stream, &mut buffer).await.unwrap(), None);
+    const ALL: [Framing; 4] = [
+        Framing::Framed,
+        Framing::Unframed,
+        Framing::Header { framed: true },
+        Framing::Header { framed: false },
+    ];
+
+    fn message(body: &[u8]) -> Message<'_> {
+        Message { kind: MessageType::Call, method: "m", sequence: 1, body }
     }
 
-    /// Gives one byte at a time.
-    struct Dribble(Vec<u8>, usize);
-
-    impl AsyncRead for Dribble {
-        fn poll_read(
-            mut self: Pin<&mut Self>,
-            _: &mut Context<'_>,
-            into: &mut ReadBuf<'_>,
-        ) -> Poll<io::Result<()>> {
-            let at = self.1;
-            into.put_slice(&self.0[at..=at]);
-            self.1 += 1;
-            Poll::Ready(Ok(()))
+    #[test]
+    fn all_framings_are_told_apart_in_one_stream_however_it_is_cut() {
+        let mut stream = BytesMut::new();
+        for framing in ALL {
+            append(framing, &Header::default(), &message(&[kind::STOP]), &mut stream).unwrap();
         }
-    }
-
-    #[tokio::test]
-    async fn the_largest_messages_may_arrive_byte_by_byte() {
-        // Many small values: what would be walked again and again.
-        let count = 200_000_u32;
-        let mut body = vec![kind::LIST, 0, 1, kind::STRING];
-        body.extend(count.to_be_bytes());
-        body.extend((0..count).flat_map(|_| [0, 0, 0, 1, b'x']));
-        body.push(kind::STOP);
-        let message =
-            Message { kind: MessageType::Call, method: "m", sequence: 1, body: &body }.write();
-        for framing in [Framing::Framed, Framing::Unframed] {
-            let mut stream = Vec::new();
-            write_message(&mut stream, framing, &message).await.unwrap();
-            let read = read_message(&mut Dribble(stream, 0), &mut BytesMut::new()).await;
-            assert_eq!(read.unwrap().map(|(_, read)| read.len()), Some(message.len()));
+        for piece in [1, 2, 3, 7, stream.len()] {
+            let (mut splitter, mut buffer) = (Splitter::default(), BytesMut::new());
+            let mut found = Vec::new();
+            for bytes in stream.chunks(piece) {
+                buffer.put_slice(bytes);
+                while let Some(packet) = splitter.next(&mut buffer).unwrap() {
+                    assert_eq!(Message::parse(&packet.message), Ok(message(&[kind::STOP])));
+                    found.push(packet.framing);
+                }
+            }
+            assert_eq!(found, ALL);
         }
     }
 
-    #[tokio::test]
-    async fn hostile_lengths_are_refused_at_once() {
-        for head in [[0, 0, 0, 0], [0x7f, 0xff, 0xff, 0xff], [0xff, 0xff, 0xff, 0xff]] {
-            let mut buffer = BytesMut::new();
-            assert!(read_message(&mut &head[..], &mut buffer).await.is_err());
-            assert!(buffer.capacity() <= 64 * 1024);
+    #[test]
+    fn what_is_announced_is_bounded_and_what_is_unknown_is_refused() {
+        let hostile: [&[u8]; 7] = [
+            &[0x7f, 0xff, 0xff, 0xff],
+            &[0, 0, 0, 0],
+            &[0xff, 0xff, 0xff, 0xff],
+            &[0, 0, 0, 20, 0x90, 0x01], // Kitex protobuf.
+            &[0, 0, 0, 20, 0x82, 0x21], // Compact.
+            b"PRI * HTTP/2.0\r\n",
+            b"GET / HTTP/1.1\r\n",
+        ];
+        for bytes in hostile {
+            let read = Splitter::default().next(&mut BytesMut::from(bytes));
+            assert!(read.is_err(), "{bytes:x?}");
+        }
+    }
+
+    #[test]
+    fn an_oversized_message_is_not_written() {
+        let body = vec![0; MAX_MESSAGE];
+        let mut out = BytesMut::from(&b"kept"[..]);
+        for framing in ALL {
+            assert!(append(framing, &Header::default(), &message(&body), &mut out).is_err());
+        }
+        assert_eq!(&out[..], b"kept");
+    }
+
+    #[test]
+    fn an_unframed_message_without_an_end_is_refused() {
+        let mut bytes = BytesMut::new();
+        let head = [kind::STRING, 0, 1, 0x7f, 0xff, 0xff, 0xff];
+        append(Framing::Unframed, &Header::default(), &message(&head), &mut bytes).unwrap();
+        let mut splitter = Splitter::default();
+        assert_eq!(splitter.next(&mut bytes), Ok(None));
+        bytes.put_bytes(0, MAX_MESSAGE);
+        assert_eq!(splitter.next(&mut bytes), Err(TOO_LARGE));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(
+            bytes in prop::collection::vec(prop_oneof![0_u8..20, any::<u8>()], 0..200),
+            start in prop::sample::select(vec![
+                vec![], vec![0x80, 1, 0, 1], vec![0, 0, 0, 60, 0x10, 0, 0, 0, 0, 0, 0, 1, 0, 1],
+                vec![0, 0, 0, 40, 0x80, 1],
+            ]),
+        ) {
+            let mut buffer = BytesMut::from(&[start, bytes].concat()[..]);
+            let mut splitter = Splitter::default();
+            while let Ok(Some(packet)) = splitter.next(&mut buffer) {
+                let _ = Message::parse(&packet.message);
+            }
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The envelope of a call: type, method and sequence id.
 
+use bytes::{BufMut, BytesMut};
+
 use super::binary::{DEPTH, Reader, WireError, Writer, kind};
 
 const VERSION_1: u32 = 0x8001_0000;
@@ -61,18 +63,22 @@ impl<'a> Message<'a> {
         }
     }
 
-    pub(crate) fn write(&self) -> Vec<u8> {
-        let mut writer = Writer::default();
-        writer.i32((VERSION_1 | self.kind as u32) as i32);
-        writer.bytes(self.method.as_bytes());
-        writer.i32(self.sequence);
-        writer.bytes.extend(self.body);
-        writer.bytes
+    /// How many bytes it has.
+    pub(super) fn length(&self) -> usize {
+        12 + self.method.len() + self.body.len()
+    }
+
+    pub(super) fn append(&self, out: &mut BytesMut) {
+        out.put_u32(VERSION_1 | self.kind as u32);
+        out.put_u32(self.method.len() as u32); // Far below its limit.
+        out.put_slice(self.method.as_bytes());
+        out.put_i32(self.sequence);
+        out.put_slice(self.body);
     }
 }
 
 /// `TApplicationException`: what a framework answers when the application was
-/// never asked.
+/// never asked, or never answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Application {
     pub(crate) code: i32,
@@ -80,10 +86,6 @@ pub(crate) struct Application {
 }
 
 impl Application {
-    pub(crate) const UNKNOWN_METHOD: i32 = 1;
-    pub(crate) const INTERNAL_ERROR: i32 = 6;
-    pub(crate) const PROTOCOL_ERROR: i32 = 7;
-
     pub(crate) fn new(code: i32, message: impl Into<String>) -> Self {
         Self { code, message: message.into() }
     }
@@ -124,7 +126,9 @@ mod tests {
             sequence: 7,
             body: &[kind::BOOL, 0, 1, 1, kind::STOP],
         };
-        let bytes = message.write();
+        let mut bytes = BytesMut::new();
+        message.append(&mut bytes);
+        assert_eq!(bytes.len(), message.length());
         assert_eq!(Message::parse(&bytes), Ok(message));
         let head = bytes.len() - 5;
         for end in 0..bytes.len() {

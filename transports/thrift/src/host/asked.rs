@@ -1,0 +1,63 @@
+//! One question as a host has to answer it.
+
+use bytes::{Bytes, BytesMut};
+use registry_api::call::{CallError, Headers, Reply};
+
+use crate::answer;
+use crate::wire::{Framing, Header, Message, MessageType, Packet, WireError, append};
+
+/// What of a question the answer repeats.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    framing: Framing,
+    /// UTF-8, for it was parsed.
+    method: Bytes,
+    sequence: i32,
+    oneway: bool,
+}
+
+impl Asked {
+    pub(super) fn new(packet: &Packet, message: &Message<'_>) -> Self {
+        Self {
+            framing: packet.framing,
+            method: packet.message.slice_ref(message.method.as_bytes()),
+            sequence: message.sequence,
+            oneway: message.kind == MessageType::Oneway,
+        }
+    }
+
+    pub(super) fn sequence(&self) -> i32 {
+        self.sequence
+    }
+
+    /// Appends the answer; nothing if nobody waits for one.
+    pub(super) fn answer(
+        &self,
+        outcome: Result<Reply, CallError>,
+        out: &mut BytesMut,
+    ) -> Result<(), WireError> {
+        if self.oneway {
+            return Ok(());
+        }
+        let (kind, body, headers) = answer::of(outcome);
+        self.append(kind, &body, headers, out).or_else(|error| {
+            // The answer does not fit; that it does not, does.
+            let reason = format!("the answer cannot be sent: {error}");
+            let (kind, body, headers) = answer::exception(answer::PROTOCOL_ERROR, &reason);
+            self.append(kind, &body, headers, out)
+        })
+    }
+
+    fn append(
+        &self,
+        kind: MessageType,
+        body: &[u8],
+        headers: Headers,
+        out: &mut BytesMut,
+    ) -> Result<(), WireError> {
+        let method = std::str::from_utf8(&self.method).unwrap_or_default();
+        let message = Message { kind, method, sequence: self.sequence, body };
+        let header = Header { headers, ..Header::default() };
+        append(self.framing, &header, &message, out)
+    }
+}
