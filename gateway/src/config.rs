@@ -5,9 +5,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
+use portolan::thrift::CallerOptions;
 use portolan::{AddressPolicy, ApiKey, LeaseTerms};
 use serde::Deserialize;
+
+use crate::forward::{self, Forward};
 
 /// A complete configuration.
 #[derive(Clone, Debug)]
@@ -28,6 +31,21 @@ pub struct Config {
     pub master_api_key: Option<ApiKey>,
     /// Whether listeners on other than loopback may be without authentication.
     pub allow_unauthenticated: bool,
+    /// How Thrift instances are spoken to that do not say.
+    pub thrift_framing: ThriftFraming,
+    /// The HTTP headers that travel with calls.
+    pub forward_headers: Vec<String>,
+}
+
+/// How Thrift messages are delimited.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum ThriftFraming {
+    /// Every Apache, Kitex and Volo server with framed transport understands it.
+    #[default]
+    Framed,
+    /// Kitex and Volo servers do; headers and deadlines travel with it.
+    Ttheader,
 }
 
 /// What the command line or the environment says.
@@ -64,6 +82,14 @@ pub struct Flags {
     /// Listen on other than loopback without authentication
     #[arg(long, env = "PORTOLAN_ALLOW_UNAUTHENTICATED", num_args = 0..=1, default_missing_value = "true")]
     pub allow_unauthenticated: Option<bool>,
+    /// How to speak to Thrift instances that do not say: headers and deadlines
+    /// travel with ttheader only, which Kitex and Volo understand [default: framed]
+    #[arg(long, value_name = "FRAMING", env = "PORTOLAN_THRIFT_FRAMING")]
+    pub thrift_framing: Option<ThriftFraming>,
+    /// Let this HTTP header travel with calls, or those that begin so: NAME or
+    /// PREFIX*; may be repeated, and replaces the default list
+    #[arg(long, value_name = "HEADER", env = "PORTOLAN_FORWARD_HEADERS", value_delimiter = ',')]
+    pub forward_headers: Option<Vec<String>>,
     /// Read settings from this TOML file; flags and environment go first
     #[arg(long, value_name = "FILE", env = "PORTOLAN_CONFIG")]
     pub config: Option<PathBuf>,
@@ -85,6 +111,8 @@ struct File {
     ttd: Option<Duration>,
     master_api_key: Option<String>,
     allow_unauthenticated: Option<bool>,
+    thrift_framing: Option<ThriftFraming>,
+    forward_headers: Option<Vec<String>>,
 }
 
 impl Config {
@@ -115,7 +143,13 @@ impl Config {
                 .allow_unauthenticated
                 .or(file.allow_unauthenticated)
                 .unwrap_or(false),
+            thrift_framing: flags.thrift_framing.or(file.thrift_framing).unwrap_or_default(),
+            forward_headers: flags
+                .forward_headers
+                .or(file.forward_headers)
+                .unwrap_or_else(|| forward::USUAL.map(str::to_owned).to_vec()),
         };
+        config.forward().map_err(|error| error.to_string())?;
         config.check_listeners()?;
         config.address_policy().map_err(|error| error.to_string())?;
         Ok(config)
@@ -126,6 +160,17 @@ impl Config {
         let policy = AddressPolicy::new().allow_loopback(self.http.ip().is_loopback());
         let blocks = self.allow_addresses.iter();
         blocks.into_iter().try_fold(policy, |policy, cidr| policy.allow(cidr))
+    }
+
+    /// Which headers travel.
+    pub(crate) fn forward(&self) -> portolan::Result<Forward> {
+        let forward = Forward::new(&self.forward_headers);
+        forward.map_err(|reason| portolan::Error::invalid("forward-headers", reason))
+    }
+
+    /// How instances are called.
+    pub(crate) fn caller_options(&self) -> CallerOptions {
+        CallerOptions::default().with_ttheader(self.thrift_framing == ThriftFraming::Ttheader)
     }
 
     /// Refuses to be open to others by accident.

@@ -5,15 +5,16 @@ use std::sync::Arc;
 use axum::body::Bytes;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
-use axum::http::{Method, StatusCode};
+use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::Response;
 use portolan::call::{CallError, CallErrorKind};
+use portolan::thrift::json::Json;
 use portolan::{ErrorKind, ServiceName};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::control::Plane;
-use crate::dispatch::{DispatchError, Dispatched};
-use crate::{json, problem};
+use crate::dispatch::{DispatchError, Dispatched, Request};
+use crate::{dispatch, forward, problem};
 
 /// The original's text for what is not there.
 const UNKNOWN: &str = "The service/method does not exist.";
@@ -25,35 +26,46 @@ pub(crate) async fn call(
     method: Method,
     Path((service, path)): Path<(String, String)>,
     query: Result<Pairs, QueryRejection>,
+    headers: HeaderMap,
     body: Bytes,
 ) -> Response {
     let Ok(service) = ServiceName::parse(&service) else {
         return problem::text(StatusCode::NOT_FOUND, UNKNOWN);
     };
+    let pairs;
     let argument = match method {
-        Method::GET => from_query(query),
-        _ if body.trim_ascii().is_empty() => Ok(None),
-        _ => json::parse(&body).map(Some),
+        Method::GET => {
+            pairs = match from_query(query) {
+                Ok(pairs) => pairs,
+                Err(reason) => return problem::problem(StatusCode::BAD_REQUEST, "", &reason),
+            };
+            Some(Json::Value(&pairs))
+        }
+        _ if body.trim_ascii().is_empty() => None,
+        _ => Some(Json::Text(&body)),
     };
-    let argument = match argument {
-        Ok(argument) => argument,
-        Err(reason) => return problem::problem(StatusCode::BAD_REQUEST, "", &reason),
+    let request = Request {
+        service: &service,
+        path: &path,
+        argument,
+        headers: plane.forward.select(&headers),
+        wait: forward::wait(&headers),
+        style: forward::style(&headers),
     };
-    let answer = plane.dispatcher.call(&service, &path, argument.as_ref()).await;
+    let answer = plane.dispatcher.call(request).await;
     plane.metrics.call(outcome(&answer));
     match answer {
         Ok(Dispatched::Text(text)) => problem::text(StatusCode::OK, text),
-        Ok(Dispatched::Value(value)) => problem::json(StatusCode::OK, &value),
-        Ok(Dispatched::Exception(name, value)) => problem::json(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            &json!({"exception": name, "value": value}),
-        ),
+        Ok(Dispatched::Json(json)) => problem::raw_json(StatusCode::OK, json),
+        Ok(Dispatched::Exception(name, value)) => {
+            problem::raw_json(StatusCode::INTERNAL_SERVER_ERROR, dispatch::thrown(&name, &value))
+        }
         Err(error) => refuse(&error),
     }
 }
 
 /// Query arguments as a flat object of text; the IDL turns it into numbers.
-fn from_query(query: Result<Pairs, QueryRejection>) -> Result<Option<Value>, String> {
+fn from_query(query: Result<Pairs, QueryRejection>) -> Result<Value, String> {
     let Query(pairs) = query.map_err(|rejection| rejection.body_text())?;
     let mut object = Map::new();
     for (key, value) in pairs {
@@ -61,13 +73,13 @@ fn from_query(query: Result<Pairs, QueryRejection>) -> Result<Option<Value>, Str
             return Err("the query names a key twice".to_owned());
         }
     }
-    Ok(Some(Value::Object(object)))
+    Ok(Value::Object(object))
 }
 
 fn outcome(answer: &Result<Dispatched, DispatchError>) -> &'static str {
     match answer {
         Ok(Dispatched::Exception(..)) => "exception",
-        Ok(Dispatched::Text(_) | Dispatched::Value(_)) => "ok",
+        Ok(Dispatched::Text(_) | Dispatched::Json(_)) => "ok",
         Err(DispatchError::Argument(_) | DispatchError::EmptyBody) => "bad argument",
         Err(DispatchError::Unknown) => "unknown",
         Err(DispatchError::NoInstance) => "no instance",

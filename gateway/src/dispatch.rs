@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use moka::future::Cache;
-use portolan::call::{Call, CallError, CallErrorKind, Caller, Peer};
+use portolan::call::{Call, CallError, CallErrorKind, Caller, Headers, Peer};
+use portolan::thrift::ThriftCaller;
 use portolan::thrift::idl::{self, Descriptor, Function};
-use portolan::thrift::json::{self, Answer, ValueError};
-use portolan::thrift::{CallerOptions, ThriftCaller};
+use portolan::thrift::json::{self, Answer, Json, Style, ValueError};
 use portolan::{
-    AddressPolicy, Client, Error, ErrorKind, Instance, Query, Revision, ServiceName, ServiceRecord,
-    ServiceView, Transport,
+    Client, Error, ErrorKind, Instance, Query, Revision, ServiceName, ServiceRecord, ServiceView,
+    Transport,
 };
 use serde_json::Value;
 use tokio::time::timeout;
@@ -26,12 +26,13 @@ pub(crate) struct Dispatcher {
     views: Cache<ServiceName, ServiceView>,
     unknown: Cache<ServiceName, ()>,
     interfaces: Cache<(ServiceName, Revision), Arc<Interface>>,
+    idls: idl::Cache,
 }
 
 /// What a declaration means for calls.
 #[derive(Debug)]
 struct Interface {
-    idl: Descriptor,
+    idl: Arc<Descriptor>,
     service: String,
     routes: HashMap<String, String>,
 }
@@ -39,12 +40,26 @@ struct Interface {
 /// What came of a call.
 #[derive(Debug)]
 pub(crate) enum Dispatched {
-    /// A declared exception.
-    Exception(String, Value),
+    /// A declared exception: its name, and its fields as JSON.
+    Exception(String, Vec<u8>),
+    /// The JSON of a result.
+    Json(Vec<u8>),
     /// A bare string, as the original gateway answers it.
-    Text(String),
-    /// Any other result.
-    Value(Value),
+    Text(Vec<u8>),
+}
+
+/// A call as it came in.
+#[derive(Debug)]
+pub(crate) struct Request<'a> {
+    pub(crate) service: &'a ServiceName,
+    pub(crate) path: &'a str,
+    /// `None` is an empty body.
+    pub(crate) argument: Option<Json<'a>>,
+    /// Those that travel with it.
+    pub(crate) headers: Headers,
+    /// How long the caller says it waits.
+    pub(crate) wait: Option<Duration>,
+    pub(crate) style: Style,
 }
 
 /// Why there is no answer.
@@ -74,45 +89,42 @@ const FOLLOWED_WITHIN: Duration = Duration::from_secs(5);
 const UNKNOWN_FOR: Duration = Duration::from_secs(1);
 
 impl Dispatcher {
-    pub(crate) fn new(client: Client, policy: AddressPolicy) -> Self {
+    pub(crate) fn new(client: Client, caller: ThriftCaller, idls: idl::Cache) -> Self {
         Self {
             client,
-            caller: ThriftCaller::new(policy, CallerOptions::default()),
+            caller,
             views: Cache::builder().max_capacity(100_000).time_to_idle(IDLE).build(),
             unknown: Cache::builder().max_capacity(10_000).time_to_live(UNKNOWN_FOR).build(),
             interfaces: Cache::builder().max_capacity(10_000).time_to_idle(IDLE).build(),
+            idls,
         }
     }
 
-    /// Calls the method behind `path` of `service`. An `argument` of `None` is
-    /// an empty body.
-    pub(crate) async fn call(
-        &self,
-        service: &ServiceName,
-        path: &str,
-        argument: Option<&Value>,
-    ) -> Result<Dispatched, DispatchError> {
+    /// Calls the method behind a path of a service.
+    pub(crate) async fn call(&self, request: Request<'_>) -> Result<Dispatched, DispatchError> {
+        let service = request.service;
         let view = self.view(service).await?;
         let record = view.current().service.clone().ok_or(DispatchError::Unknown)?;
         let interface = self.interface(&record).await?;
-        let function = interface.function(path).ok_or(DispatchError::Unknown)?;
-        let argument = match argument {
+        let function = interface.function(request.path).ok_or(DispatchError::Unknown)?;
+        let argument = match request.argument {
             Some(argument) => argument,
-            None if function.takes_nothing() => &Value::Null,
+            None if function.takes_nothing() => Json::Value(&Value::Null),
             None => return Err(DispatchError::EmptyBody),
         };
         let payload = json::write_arguments(&interface.idl, function, argument)
             .map_err(DispatchError::Argument)?;
-        let call = Call::new(service.clone(), &function.name, payload.into())
-            .with_timeout(CALL_TIMEOUT)
+        let mut call = Call::new(service.clone(), &function.name, payload.into())
+            .with_timeout(request.wait.unwrap_or_else(|| timeout_of(&record, &function.name)))
             .with_oneway(function.oneway);
+        call.headers = request.headers;
         let instance = pick(&view).ok_or(DispatchError::NoInstance)?;
         let peer = Peer::of(&instance, service, |a| a.transport() == Transport::Thrift);
         let peer = peer.ok_or(DispatchError::NoInstance)?;
         let reply = self.caller.call(peer, call).await.map_err(DispatchError::Call)?;
         match function.oneway {
-            true => Ok(Dispatched::Value(Value::Null)),
-            false => interface.read(function, &reply.payload),
+            true => Ok(Dispatched::Json(b"null".to_vec())),
+            false => interface.read(function, &reply.payload, request.style),
         }
     }
 
@@ -149,7 +161,7 @@ impl Dispatcher {
     /// The declaration as a call needs it, worked out once per revision.
     async fn interface(&self, record: &ServiceRecord) -> Result<Arc<Interface>, DispatchError> {
         let key = (record.spec.name.clone(), record.revision);
-        let build = async { Interface::new(record).map(Arc::new) };
+        let build = async { Interface::new(record, &self.idls).map(Arc::new) };
         let interface = self.interfaces.try_get_with(key, build).await;
         interface.map_err(|reason| DispatchError::Interface(reason.to_string()))
     }
@@ -172,8 +184,9 @@ impl Dispatcher {
 }
 
 impl Interface {
-    fn new(record: &ServiceRecord) -> Result<Self, String> {
-        let idl = idl::parse(&record.spec.idl).map_err(|error| error.to_string())?;
+    fn new(record: &ServiceRecord, idls: &idl::Cache) -> Result<Self, String> {
+        let idl = idls.get(&record.spec.idl, &record.spec.idl_includes);
+        let idl = idl.map_err(|error| error.to_string())?;
         let service = record.spec.name.to_string();
         let routes = record.spec.routes.iter();
         Ok(Self {
@@ -193,19 +206,39 @@ impl Interface {
         self.idl.service(&self.service)?.function(method)
     }
 
-    fn read(&self, function: &Function, result: &[u8]) -> Result<Dispatched, DispatchError> {
-        match json::read_result(&self.idl, function, result) {
-            Ok(Answer::Exception { name, value }) => Ok(Dispatched::Exception(name, value)),
-            Ok(Answer::Result(Value::String(text))) if function.returns_string() => {
-                Ok(Dispatched::Text(text))
-            }
-            Ok(Answer::Result(value)) => Ok(Dispatched::Value(value)),
+    fn read(
+        &self,
+        function: &Function,
+        result: &[u8],
+        style: Style,
+    ) -> Result<Dispatched, DispatchError> {
+        let mut out = Vec::new();
+        match json::read_result(&self.idl, function, result, style, &mut out) {
+            Ok(Answer::Exception(name)) => Ok(Dispatched::Exception(name, out)),
+            Ok(Answer::Result) if function.returns_string() => Ok(Dispatched::Text(out)),
+            Ok(Answer::Result) => Ok(Dispatched::Json(out)),
             Err(error) => {
                 let reason = format!("the answer does not fit the IDL: {error}");
                 Err(DispatchError::Call(CallError::new(CallErrorKind::Framework, reason)))
             }
         }
     }
+}
+
+/// Four times the 95th percentile that is declared for the method, at least a
+/// second; else the time everybody has.
+fn timeout_of(record: &ServiceRecord, method: &str) -> Duration {
+    let declared = record.spec.endpoints.iter().find(|endpoint| endpoint.name == method);
+    match declared.and_then(|endpoint| endpoint.sla) {
+        Some(sla) => (sla.p95 * 4).clamp(Duration::from_secs(1), CALL_TIMEOUT),
+        None => CALL_TIMEOUT,
+    }
+}
+
+/// A declared exception as JSON; a name of an IDL needs no escapes.
+pub(crate) fn thrown(name: &str, value: &[u8]) -> Vec<u8> {
+    let front = format!("{{\"exception\":\"{name}\",\"value\":");
+    [front.as_bytes(), value, b"}"].concat()
 }
 
 /// A picked instance. A copy: the snapshot it was picked from is not to be held

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use portolan::thrift::{ThriftCaller, idl};
 use portolan::{
     Address, Client, Clock, Error, InstanceId, InstanceSpec, KeyAccess, Membership, Offer,
     ServiceName, SystemClock,
@@ -75,10 +76,14 @@ impl Gateway {
             config.master_api_key.as_ref(),
         );
         access.refresh().await?; // A registry that cannot be read is no start.
+        let caller = ThriftCaller::new(policy.clone(), config.caller_options());
+        let idls = idl::Cache::default();
         let plane = Arc::new(Plane {
             registry: Arc::clone(&registry),
             access,
-            dispatcher: Dispatcher::new(client.clone(), policy.clone()),
+            dispatcher: Dispatcher::new(client.clone(), caller, idls.clone()),
+            idls,
+            forward: config.forward()?,
             policy,
             terms: config.terms,
             metrics: Arc::clone(&metrics),

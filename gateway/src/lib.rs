@@ -9,6 +9,7 @@ pub mod config;
 mod control;
 mod data;
 mod dispatch;
+mod forward;
 mod gateway;
 mod grpc;
 mod http_client;

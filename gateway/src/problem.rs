@@ -16,6 +16,11 @@ pub(crate) fn json(status: StatusCode, value: &Value) -> Response {
     answer(status, "application/json; charset=utf-8", Body::from(value.to_string()))
 }
 
+/// A JSON answer that is text already.
+pub(crate) fn raw_json(status: StatusCode, json: Vec<u8>) -> Response {
+    answer(status, "application/json; charset=utf-8", Body::from(json))
+}
+
 /// A client's mistake or a failure of ours, with the field at fault if there is one.
 pub(crate) fn problem(status: StatusCode, field: &str, detail: &str) -> Response {
     let mut value = json!({

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use portolan::ServiceName;
-use portolan::call::Host;
+use portolan::call::{Call, CallError, Handler, Host, Reply};
 use portolan::thrift::{HostOptions, JsonError, JsonHandler, ThriftHost, idl};
 use portolan_gateway::Gateway;
 use serde_json::{Value, json};
@@ -123,6 +123,74 @@ async fn paths_belong_to_their_service() {
     assert_eq!(get(gateway.http, "/First/go").await.body, "one");
     assert_eq!(get(gateway.http, "/Second/go").await.body, "two");
     assert_eq!(get(gateway.http, "/First/one").await.status, 404, "only declared paths are public");
+    gateway.stop().await;
+}
+
+/// Answers every call with what came beside it.
+#[derive(Debug)]
+struct Besides;
+
+const BESIDES: &str = "include \"base.thrift\"
+    service Besides extends base.Root { base.Big big(1: base.Big big) }";
+const BASE: &str = "struct Big { 1: i64 n } service Root { string besides() }";
+
+#[async_trait::async_trait]
+impl Handler for Besides {
+    async fn handle(&self, call: Call) -> Result<Reply, CallError> {
+        if call.method == "big" {
+            // The argument has the id 1, the result 0.
+            let mut result = call.payload.to_vec();
+            result[1..3].copy_from_slice(&[0, 0]);
+            return Ok(Reply::new(result.into()));
+        }
+        let headers: Vec<_> = call.headers.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        let told = format!("{} {}", call.timeout.as_secs(), headers.join(" "));
+        let mut result = vec![11, 0, 0];
+        result.extend((told.len() as u32).to_be_bytes());
+        result.extend(told.as_bytes());
+        result.push(0);
+        Ok(Reply::new(result.into()))
+    }
+}
+
+#[tokio::test]
+async fn headers_and_deadlines_travel_and_includes_are_understood() {
+    let gateway = gateway().await;
+    let mut body = registration("o", "Besides", BESIDES);
+    body[0]["Services"][0]["IdlIncludes"] = json!({"base.thrift": BASE});
+    body[0]["Services"][0]["Endpoints"] = json!([{"Name": "besides", "MeanMs": 10, "P95Ms": 1500}]);
+    let key = post(&gateway, "/register", &body).await.json()["API-Key"].clone();
+    let service = ServiceName::parse("Besides").unwrap();
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let host = ThriftHost::serve(service, any, Arc::new(Besides), HostOptions::default()).await;
+    let host = host.unwrap();
+    let port = host.local_addr().unwrap().port().to_string();
+    let mut connect = connection(key.as_str().unwrap(), "Besides", "127.0.0.1", &port);
+    connect["Metadata"] = json!({"thrift.framing": "ttheader", "thrift.multiplex": "true"});
+    assert_eq!(post(&gateway, "/connect", &connect).await.status, 200);
+
+    let sent = [
+        ("Traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+        ("Rpc-Persist-User-Id", "7"),
+        ("X-Tt-Logid", "l1"),
+        ("X-Forwarded-For", "1.2.3.4"),
+        ("Authorization", "Bearer secret"),
+        ("Cookie", "c"),
+    ];
+    let told = send(gateway.http, "GET", "/Besides/besides", &sent, "").await.body;
+    assert!(told.starts_with("6 "), "four times the declared p95: {told}");
+    assert!(told.contains("traceparent=00-4bf9") && told.contains("rpc-persist-user-id=7"));
+    assert!(told.contains("x-tt-logid=l1"), "{told}");
+    for kept in ["secret", "cookie", "1.2.3.4"] {
+        assert!(!told.contains(kept), "{told}");
+    }
+    let wait = [("Prefer", "wait=9")];
+    let told = send(gateway.http, "GET", "/Besides/besides", &wait, "").await.body;
+    assert!(told.starts_with("9 "), "{told}");
+    let style = [("Accept", "application/json; int64=string")];
+    let body = "{\"n\": \"9007199254740993\"}";
+    let big = send(gateway.http, "POST", "/Besides/big", &style, body).await;
+    assert_eq!(big.body, "{\"n\":\"9007199254740993\"}");
     gateway.stop().await;
 }
 

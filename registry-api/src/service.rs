@@ -1,5 +1,6 @@
 //! Declarations: what a service is, whose it is, and how it is called.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Debug, Display};
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +28,9 @@ pub struct ServiceSpec {
     /// The interface definition, for example a `.thrift` text; empty if none.
     #[serde(default)]
     pub idl: String,
+    /// The texts that `idl` includes, by the names it includes them under.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub idl_includes: BTreeMap<String, String>,
     /// Public paths and the methods behind them.
     #[serde(default)]
     pub routes: Vec<Route>,
@@ -46,6 +50,7 @@ impl ServiceSpec {
             version: String::new(),
             description: String::new(),
             idl: String::new(),
+            idl_includes: BTreeMap::new(),
             routes: Vec::new(),
             endpoints: Vec::new(),
             metadata: Metadata::default(),
@@ -73,6 +78,20 @@ impl ServiceSpec {
         self
     }
 
+    /// Sets the texts that the interface definition includes.
+    #[must_use]
+    pub fn with_idl_includes(mut self, includes: BTreeMap<String, String>) -> Self {
+        self.idl_includes = includes;
+        self
+    }
+
+    /// Sets promises about methods.
+    #[must_use]
+    pub fn with_endpoints(mut self, endpoints: Vec<Endpoint>) -> Self {
+        self.endpoints = endpoints;
+        self
+    }
+
     /// Sets the routes.
     #[must_use]
     pub fn with_routes(mut self, routes: Vec<Route>) -> Self {
@@ -84,8 +103,9 @@ impl ServiceSpec {
     pub fn check(&self) -> Result<()> {
         check_text("version", &self.version)?;
         check_text("description", &self.description)?;
-        if self.idl.len() > Limits::MAX_IDL {
-            let rule = format!("must have at most {} bytes", Limits::MAX_IDL);
+        let includes = self.idl_includes.iter().map(|(name, text)| name.len() + text.len());
+        if self.idl.len() + includes.sum::<usize>() > Limits::MAX_IDL {
+            let rule = format!("must have at most {} bytes, includes and all", Limits::MAX_IDL);
             return Err(Error::invalid("idl", rule).with("service", &self.name));
         }
         check_count("routes", self.routes.len(), Limits::MAX_ROUTES)?;

@@ -2,13 +2,15 @@
 
 use axum::http::Method;
 use clap::Args as ClapArgs;
+use portolan::call::Headers;
+use portolan::thrift::json::{Json, Style};
+use portolan::thrift::{CallerOptions, ThriftCaller, idl};
 use portolan::{AddressPolicy, Client, ServiceName, SystemClock};
-use serde_json::json;
 use std::sync::Arc;
 
 use super::source::{HTTP, Opened, Source};
 use super::{Failure, out};
-use crate::dispatch::{DispatchError, Dispatched, Dispatcher};
+use crate::dispatch::{self, DispatchError, Dispatched, Dispatcher, Request};
 use crate::http_client::escape;
 use crate::json;
 
@@ -43,15 +45,24 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
             // The caller dials, so its own loopback is nobody else's.
             let policy = AddressPolicy::new().allow_loopback(true);
             let client = Client::new(registry, Arc::new(SystemClock));
-            let dispatcher = Dispatcher::new(client, policy);
-            match dispatcher.call(&name, &args.method, argument.as_ref()).await {
-                Ok(Dispatched::Text(text)) => out::line(text),
-                Ok(Dispatched::Value(value)) => out::line(value),
-                Ok(Dispatched::Exception(exception, value)) => {
-                    let thrown = json!({"exception": exception, "value": value});
-                    return Err(Failure::failed(thrown.to_string()));
+            let caller = ThriftCaller::new(policy, CallerOptions::default());
+            let dispatcher = Dispatcher::new(client, caller, idl::Cache::default());
+            let request = Request {
+                service: &name,
+                path: &args.method,
+                argument: argument.as_ref().map(Json::Value),
+                headers: Headers::new(),
+                wait: None,
+                style: Style::default().with_bare_text(true),
+            };
+            match dispatcher.call(request).await.map_err(refuse)? {
+                Dispatched::Text(text) | Dispatched::Json(text) => {
+                    out::line(String::from_utf8_lossy(&text));
                 }
-                Err(error) => return Err(refuse(error)),
+                Dispatched::Exception(name, value) => {
+                    let thrown = dispatch::thrown(&name, &value);
+                    return Err(Failure::failed(String::from_utf8_lossy(&thrown)));
+                }
             }
             Ok(())
         }

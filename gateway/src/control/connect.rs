@@ -6,8 +6,10 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use portolan::{Address, InstanceId, InstanceSpec, Lease, Offer, RegistryExt, ServiceName};
-use serde_json::json;
+use portolan::{
+    Address, InstanceId, InstanceSpec, Lease, Metadata, Offer, RegistryExt, ServiceName,
+};
+use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::{Known, Plane, bind, invalid_request, unauthorized};
@@ -35,7 +37,12 @@ pub(super) async fn connect(
         Ok(address) => address,
         Err(reason) => return refused(&reason),
     };
-    match join(&plane, &service, address).await {
+    let metadata = match metadata(&object) {
+        Ok(metadata) => metadata,
+        Err(reason) => return refused(&reason),
+    };
+    let offer = Offer::new(service, address).with_metadata(metadata);
+    match join(&plane, &offer).await {
         Ok(lease) => problem::json(
             StatusCode::OK,
             &json!({
@@ -45,7 +52,7 @@ pub(super) async fn connect(
             }),
         ),
         Err(error) => {
-            tracing::warn!(%error, %service, "an instance could not connect");
+            tracing::warn!(%error, service = %offer.service, "an instance could not connect");
             problem::text(StatusCode::INTERNAL_SERVER_ERROR, FAILED)
         }
     }
@@ -61,10 +68,26 @@ fn address(plane: &Plane, host: &str, port: &str) -> Result<Address, String> {
     Address::host("thrift", &host, number).map_err(|e| format!("ServerAddress {}", e.message()))
 }
 
+/// What the server says of itself: an extension of ours.
+fn metadata(object: &Map<String, Value>) -> Result<Metadata, String> {
+    let pairs = match json::field(object, "Metadata") {
+        None | Some(Value::Null) => return Ok(Metadata::default()),
+        Some(Value::Object(pairs)) => pairs,
+        Some(_) => return Err("Metadata must be an object of texts".to_owned()),
+    };
+    let text = |(key, value): (&String, &Value)| {
+        let value = value.as_str().ok_or("Metadata must be an object of texts")?;
+        Ok::<_, String>((key.clone(), value.to_owned()))
+    };
+    let pairs = pairs.iter().map(text).collect::<Result<Vec<_>, _>>()?;
+    Metadata::new(pairs).map_err(|error| format!("Metadata {}", error.message()))
+}
+
 /// Each connect is a new server, as the guide has it: nothing is merged by address.
-async fn join(plane: &Plane, service: &ServiceName, address: Address) -> portolan::Result<Lease> {
+async fn join(plane: &Plane, offer: &Offer) -> portolan::Result<Lease> {
+    let service = &offer.service;
     let id = InstanceId::parse(&Uuid::new_v4().to_string())?;
-    let spec = InstanceSpec::new(id, [Offer::new(service.clone(), address)]);
+    let spec = InstanceSpec::new(id, [offer.clone()]);
     let lease = plane.registry.connect_one(spec.with_terms(plane.terms)).await?;
     let known =
         Known { epoch: lease.epoch, token: lease.token.clone(), services: vec![service.clone()] };
@@ -74,7 +97,7 @@ async fn join(plane: &Plane, service: &ServiceName, address: Address) -> portola
     Ok(lease)
 }
 
-/// The guide's text, and beside it the reason.
+/// The guide's text for an address, and beside it the reason.
 fn refused(reason: &str) -> Response {
     problem::json(
         StatusCode::BAD_REQUEST,

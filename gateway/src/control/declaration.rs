@@ -2,8 +2,10 @@
 //!
 //! Go's decoder does not mind the case of keys, so neither does this.
 
+use std::time::Duration;
+
 use portolan::thrift::idl;
-use portolan::{Metadata, Owner, Route, ServiceName, ServiceSpec};
+use portolan::{Endpoint, Metadata, Owner, Route, ServiceName, ServiceSpec, Sla};
 use serde_json::{Map, Value};
 
 use crate::json::{self, field};
@@ -41,7 +43,10 @@ pub(super) fn owner(object: &Map<String, Value>) -> Result<Owner, Refusal> {
 }
 
 /// The services, each checked against its IDL.
-pub(super) fn services(object: &Map<String, Value>) -> Result<Vec<ServiceSpec>, Refusal> {
+pub(super) fn services(
+    object: &Map<String, Value>,
+    idls: &idl::Cache,
+) -> Result<Vec<ServiceSpec>, Refusal> {
     let services = match field(object, "Services") {
         Some(Value::Array(services)) => services,
         Some(_) => return Err(Refusal::Services("Services must be an array".to_owned())),
@@ -54,7 +59,7 @@ pub(super) fn services(object: &Map<String, Value>) -> Result<Vec<ServiceSpec>, 
     let specs = services.iter().enumerate().map(|(index, value)| {
         let place = format!("Services[{index}]");
         match value {
-            Value::Object(declared) => service(&place, declared, name),
+            Value::Object(declared) => service(&place, declared, name, idls),
             _ => Err(Refusal::Services(format!("{place} must be an object"))),
         }
     });
@@ -65,24 +70,67 @@ fn service(
     place: &str,
     declared: &Map<String, Value>,
     owner_name: &str,
+    idls: &idl::Cache,
 ) -> Result<ServiceSpec, Refusal> {
     let text = |name: &str| optional_text(place, declared, name);
     let name = text("ServiceName")?;
     let name = ServiceName::parse(&name)
         .map_err(|error| wrong(format!("{place}.ServiceName"), error.message()))?;
-    let idl_text = text("IdlContent")?;
     let routes = routes(place, declared)?;
-    check_idl(place, &name, &idl_text, &routes)?;
+    let endpoints = endpoints(place, declared)?;
     let facts = [("owner-name", owner_name.to_owned()), ("service-id", text("ServiceId")?)];
     let facts = facts.into_iter().filter(|(_, value)| !value.is_empty());
     let metadata = Metadata::new(facts).map_err(|error| wrong(place, error.message()))?;
     let mut spec = ServiceSpec::new(name)
         .with_version(text("Version")?)
         .with_description(text("ServiceDescription")?)
-        .with_idl(idl_text)
-        .with_routes(routes);
+        .with_idl(text("IdlContent")?)
+        .with_idl_includes(includes(place, declared)?)
+        .with_routes(routes)
+        .with_endpoints(endpoints);
     spec.metadata = metadata;
+    check_idl(place, &spec, idls)?;
     Ok(spec)
+}
+
+/// The texts that the IDL includes, by name: an extension of ours.
+fn includes(place: &str, declared: &Map<String, Value>) -> Result<idl::Includes, Refusal> {
+    let texts = match field(declared, "IdlIncludes") {
+        None | Some(Value::Null) => return Ok(idl::Includes::new()),
+        Some(Value::Object(texts)) => texts,
+        Some(_) => return Err(Refusal::Services(format!("{place}.IdlIncludes must be an object"))),
+    };
+    let text = |(name, text): (&String, &Value)| match text {
+        Value::String(text) => Ok((name.clone(), text.clone())),
+        _ => Err(Refusal::Services(format!("{place}.IdlIncludes.{name} must be text"))),
+    };
+    texts.iter().map(text).collect()
+}
+
+/// How long methods take, in milliseconds: an extension of ours.
+fn endpoints(place: &str, declared: &Map<String, Value>) -> Result<Vec<Endpoint>, Refusal> {
+    let endpoints = match field(declared, "Endpoints") {
+        None | Some(Value::Null) => return Ok(Vec::new()),
+        Some(Value::Array(endpoints)) => endpoints,
+        Some(_) => return Err(Refusal::Services(format!("{place}.Endpoints must be an array"))),
+    };
+    let endpoint = |(index, endpoint): (usize, &Value)| {
+        let place = format!("{place}.Endpoints[{index}]");
+        let Value::Object(endpoint) = endpoint else {
+            return Err(Refusal::Services(format!("{place} must be an object")));
+        };
+        let milliseconds = |name: &str| {
+            let number = field(endpoint, name).and_then(Value::as_u64);
+            let number = number.filter(|number| (1..=3_600_000).contains(number));
+            number.map(Duration::from_millis).ok_or_else(|| {
+                wrong(format!("{place}.{name}"), "must be a number of milliseconds, up to an hour")
+            })
+        };
+        let sla = Sla { mean: milliseconds("MeanMs")?, p95: milliseconds("P95Ms")? };
+        let name = optional_text(&place, endpoint, "Name")?;
+        Ok(Endpoint { name, sla: Some(sla), roles: Vec::new() })
+    };
+    endpoints.iter().enumerate().map(endpoint).collect()
 }
 
 fn optional_text(
@@ -120,9 +168,10 @@ fn routes(place: &str, declared: &Map<String, Value>) -> Result<Vec<Route>, Refu
 }
 
 /// Checks the IDL now: a broken one must not surface when somebody calls.
-fn check_idl(place: &str, name: &ServiceName, text: &str, routes: &[Route]) -> Result<(), Refusal> {
-    let at = format!("{place}.IdlContent");
-    let descriptor = idl::parse(text).map_err(|error| wrong(&at, error.to_string()))?;
+fn check_idl(place: &str, spec: &ServiceSpec, idls: &idl::Cache) -> Result<(), Refusal> {
+    let (at, name) = (format!("{place}.IdlContent"), &spec.name);
+    let descriptor = idls.get(&spec.idl, &spec.idl_includes);
+    let descriptor = descriptor.map_err(|error| wrong(&at, error.to_string()))?;
     let Some(service) = descriptor.service(name.as_str()) else {
         let defined: Vec<_> = descriptor.services().collect();
         let reason = format!(
@@ -131,11 +180,15 @@ fn check_idl(place: &str, name: &ServiceName, text: &str, routes: &[Route]) -> R
         );
         return Err(wrong(at, reason));
     };
-    for (index, route) in routes.iter().enumerate() {
-        if service.function(&route.method).is_none() {
+    let paths = spec.routes.iter().enumerate();
+    let paths = paths.map(|(n, route)| (&route.method, format!("Paths[{n}].ExposedMethod")));
+    let endpoints = spec.endpoints.iter().enumerate();
+    let endpoints = endpoints.map(|(n, e)| (&e.name, format!("Endpoints[{n}].Name")));
+    for (method, field) in paths.chain(endpoints) {
+        if service.function(method).is_none() {
             let known: Vec<_> = service.functions().collect();
             let reason = format!("must be a method of {name}: {}", known.join(", "));
-            return Err(wrong(format!("{place}.Paths[{index}].ExposedMethod"), reason));
+            return Err(wrong(format!("{place}.{field}"), reason));
         }
     }
     Ok(())

@@ -21,6 +21,7 @@ use axum::response::Response;
 use axum::routing::{get, post, put};
 use moka::future::Cache;
 use portolan::access::{Access, Action, Credential};
+use portolan::thrift::idl;
 use portolan::{
     AddressPolicy, Epoch, Error, ErrorKind, InstanceId, KeyAccess, LeaseTerms, LeaseToken, Query,
     Registry, Result, ServiceName,
@@ -28,6 +29,7 @@ use portolan::{
 use serde_json::{Map, Value, json};
 
 use crate::dispatch::Dispatcher;
+use crate::forward::Forward;
 use crate::metrics::Metrics;
 use crate::{data, json, problem};
 
@@ -39,6 +41,8 @@ pub(crate) struct Plane {
     pub(crate) policy: AddressPolicy,
     pub(crate) terms: LeaseTerms,
     pub(crate) dispatcher: Dispatcher,
+    pub(crate) idls: idl::Cache,
+    pub(crate) forward: Forward,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) known: KnownInstances,
 }

@@ -30,7 +30,7 @@ pub(super) async fn register(State(plane): State<Arc<Plane>>, body: Bytes) -> Re
 async fn declare(plane: &Plane, body: &[u8]) -> Result<ApiKey, Response> {
     let object = declaration::parse(body).map_err(refuse)?;
     let owner = declaration::owner(&object).map_err(refuse)?;
-    let services = declaration::services(&object).map_err(refuse)?;
+    let services = declaration::services(&object, &plane.idls).map_err(refuse)?;
     let allowed = plane.access.authorize(&Credential::none(), &Action::Create(&owner)).await;
     allowed.map_err(|error| problem::registry(&error))?;
 

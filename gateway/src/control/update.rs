@@ -62,7 +62,7 @@ async fn replace(plane: &Plane, id: &str, key: &str, body: Body) -> Result<(), R
         return Err(bad("Request body is missing..."));
     }
     let object = declaration::parse(&body).map_err(refuse)?;
-    let services = declaration::services(&object).map_err(refuse)?;
+    let services = declaration::services(&object, &plane.idls).map_err(refuse)?;
     let names: Vec<_> = services.iter().map(|spec| spec.name.clone()).collect();
     let registration = Registration::new(owner, RegistrationMode::Replace, services);
     plane.registry.register(registration).await.map_err(|error| failed(&error))?;

@@ -42,6 +42,22 @@ impl Default for CallerOptions {
     }
 }
 
+impl CallerOptions {
+    /// Sets the most calls to one instance at a time.
+    #[must_use]
+    pub fn with_max_inflight(mut self, calls: usize) -> Self {
+        self.max_inflight = calls;
+        self
+    }
+
+    /// Says whether peers whose offers say nothing are taken to understand TTHeader.
+    #[must_use]
+    pub fn with_ttheader(mut self, yes: bool) -> Self {
+        self.ttheader = yes;
+        self
+    }
+}
+
 impl ThriftCaller {
     /// A caller that dials only what `policy` lets it.
     pub fn new(policy: AddressPolicy, options: CallerOptions) -> Self {

@@ -8,7 +8,7 @@ use registry_api::call::{Call, CallError, CallErrorKind, Handler, Reply};
 use serde_json::Value;
 
 use crate::idl::Descriptor;
-use crate::json;
+use crate::json::{self, Json};
 
 /// A declared exception, thrown by a [`JsonHandler`]'s function.
 #[derive(Clone, Debug)]
@@ -52,11 +52,13 @@ impl Handler for JsonHandler {
         let arguments = json::read_arguments(&self.idl, function, &call.payload).map_err(broken)?;
         match (self.function)(&function.name, arguments) {
             Ok(result) => {
-                let bytes = json::write_result(&self.idl, function, &result).map_err(broken)?;
+                let bytes = json::write_result(&self.idl, function, Json::Value(&result))
+                    .map_err(broken)?;
                 Ok(Reply::new(bytes.into()))
             }
             Err(JsonError { exception, value }) => {
-                let bytes = json::write_exception(&self.idl, function, &exception, &value);
+                let bytes =
+                    json::write_exception(&self.idl, function, &exception, Json::Value(&value));
                 Err(CallError::application(exception, bytes.map_err(broken)?.into()))
             }
         }

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde_json::Value;
-
 /// A checked IDL. Structs may contain each other, so types point to them by
 /// place.
 #[derive(Clone, Debug, Default)]
 pub struct Descriptor {
     pub(crate) structs: Vec<StructType>,
     pub(crate) services: BTreeMap<String, Service>,
+    /// What it counts for in a cache.
+    pub(super) weight: u32,
 }
 
 impl Descriptor {
@@ -19,13 +19,14 @@ impl Descriptor {
         self.services.get(name)
     }
 
+    /// The struct that a [`Type::Struct`] points to.
+    pub fn structure(&self, place: usize) -> &StructType {
+        &self.structs[place]
+    }
+
     /// The names of all services, in order.
     pub fn services(&self) -> impl Iterator<Item = &str> {
         self.services.keys().map(String::as_str)
-    }
-
-    pub(crate) fn fields(&self, place: usize) -> &[Field] {
-        &self.structs[place].fields
     }
 }
 
@@ -54,24 +55,29 @@ pub struct Function {
     pub name: String,
     /// Whether nobody answers.
     pub oneway: bool,
-    pub(crate) arguments: Vec<Field>,
+    pub(crate) arguments: Fields,
     /// `None` for void.
     pub(crate) result: Option<Type>,
-    pub(crate) exceptions: Vec<Field>,
+    pub(crate) exceptions: Fields,
 }
 
 impl Function {
     /// The one argument, if it is a struct: then a caller's object is that struct.
     pub(crate) fn only_struct(&self) -> Option<&Field> {
-        match &self.arguments[..] {
+        match self.arguments.all() {
             [only] if matches!(only.ty, Type::Struct(_)) => Some(only),
             _ => None,
         }
     }
 
+    /// The arguments, in order.
+    pub fn arguments(&self) -> &[Field] {
+        self.arguments.all()
+    }
+
     /// Whether it can be called without an argument.
     pub fn takes_nothing(&self) -> bool {
-        self.arguments.is_empty()
+        self.arguments.all().is_empty()
     }
 
     /// Whether its result is a bare string.
@@ -80,14 +86,69 @@ impl Function {
     }
 }
 
+impl StructType {
+    /// The fields, in order.
+    pub fn fields(&self) -> &[Field] {
+        self.fields.all()
+    }
+}
+
 /// A struct, union or exception.
 #[derive(Clone, Debug)]
 pub struct StructType {
     /// Its name.
     pub name: String,
-    pub(crate) fields: Vec<Field>,
+    pub(crate) fields: Fields,
     pub(crate) is_union: bool,
     pub(crate) is_exception: bool,
+}
+
+/// Fields in the order of the IDL, found by name or by number.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Fields {
+    all: Box<[Field]>,
+    by_name: Box<[u16]>,
+    by_id: Box<[u16]>,
+}
+
+impl Fields {
+    /// Names and numbers are checked to be different.
+    pub(crate) fn new(all: Vec<Field>) -> Self {
+        let sorted = |key: &dyn Fn(&Field, &Field) -> std::cmp::Ordering| {
+            // There are at most 32,767 numbers.
+            let mut places: Box<[u16]> = (0..all.len() as u16).collect();
+            places.sort_by(|a, b| key(&all[usize::from(*a)], &all[usize::from(*b)]));
+            places
+        };
+        let by_name = sorted(&|a, b| a.name.cmp(&b.name));
+        let by_id = sorted(&|a, b| a.id.cmp(&b.id));
+        Self { all: all.into(), by_name, by_id }
+    }
+
+    pub(crate) fn all(&self) -> &[Field] {
+        &self.all
+    }
+
+    /// The place of a name. Most writers keep the order of the IDL: `next` is
+    /// looked at first.
+    pub(crate) fn named(&self, name: &str, next: usize) -> Option<usize> {
+        if self.all.get(next).is_some_and(|field| field.name == name) {
+            return Some(next);
+        }
+        let key = |place: &u16| (*self.all[usize::from(*place)].name).cmp(name);
+        let found = self.by_name.binary_search_by(key).ok()?;
+        Some(usize::from(self.by_name[found]))
+    }
+
+    /// The place of a number.
+    pub(crate) fn numbered(&self, id: i16, next: usize) -> Option<usize> {
+        if self.all.get(next).is_some_and(|field| field.id == id) {
+            return Some(next);
+        }
+        let key = |place: &u16| self.all[usize::from(*place)].id.cmp(&id);
+        let found = self.by_id.binary_search_by(key).ok()?;
+        Some(usize::from(self.by_id[found]))
+    }
 }
 
 /// A field, argument or declared exception.
@@ -97,11 +158,21 @@ pub struct Field {
     pub id: i16,
     /// The name in JSON.
     pub name: String,
+    /// The name as a JSON key with its colon.
+    pub(crate) key: Box<str>,
     /// Whether it must be there.
     pub requiredness: Requiredness,
-    pub(crate) ty: Type,
-    /// The value of an absent field, as JSON.
-    pub(crate) default: Option<Value>,
+    /// The type of its value.
+    pub ty: Type,
+    /// The value of an absent field.
+    pub(crate) default: Option<Preset>,
+}
+
+/// A value from the IDL, in both forms.
+#[derive(Clone, Debug)]
+pub(crate) struct Preset {
+    pub(crate) json: Box<str>,
+    pub(crate) thrift: Box<[u8]>,
 }
 
 /// Whether a field must be there.

@@ -1,40 +1,72 @@
 //! What an IDL text means: parsed once, checked, and turned into descriptors.
 
+mod cache;
 mod check;
 mod constant;
 mod descriptor;
+mod locate;
+mod names;
 mod scan;
+mod service;
+mod source;
 
 use std::fmt::{self, Display};
 
-use pilota_thrift_parser::{Error as ParseError, FileParser, FileSource};
-
+pub use self::cache::Cache;
+pub(crate) use self::descriptor::Fields;
 pub use self::descriptor::{
     Descriptor, EnumType, Field, Function, Requiredness, Service, StructType, Type,
 };
+pub use self::source::Includes;
 
 /// Why an IDL text was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdlError {
-    /// `line 3:7` for text that does not parse, `User.age` for what is wrong in
-    /// it, empty for the text as a whole.
+    /// The included text it is about; empty for the IDL itself.
+    pub file: String,
+    /// Where in the text, as far as that is known.
+    pub position: Option<Position>,
+    /// What is wrong, as in `User.age`; empty for text that does not parse.
     pub place: String,
     /// The reason.
     pub reason: String,
 }
 
+/// A place in a text, counted from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// The line.
+    pub line: usize,
+    /// The character in the line.
+    pub column: usize,
+}
+
 impl IdlError {
     pub(crate) fn new(place: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self { place: place.into(), reason: reason.into() }
+        let (place, reason) = (place.into(), reason.into());
+        Self { file: String::new(), position: None, place, reason }
+    }
+
+    fn in_file(mut self, name: &str) -> Self {
+        if self.file.is_empty() {
+            name.clone_into(&mut self.file);
+        }
+        self
     }
 }
 
 impl Display for IdlError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.place.is_empty() {
-            true => f.write_str(&self.reason),
-            false => write!(f, "{}: {}", self.place, self.reason),
+        if !self.file.is_empty() {
+            write!(f, "{}: ", self.file)?;
         }
+        if let Some(Position { line, column }) = self.position {
+            write!(f, "line {line}:{column}: ")?;
+        }
+        if !self.place.is_empty() {
+            write!(f, "{}: ", self.place)?;
+        }
+        f.write_str(&self.reason)
     }
 }
 
@@ -43,27 +75,16 @@ impl std::error::Error for IdlError {}
 /// Parses and checks one self-contained IDL text.
 ///
 /// At most 256 KiB and 32 levels of nesting, looked at before the parser sees
-/// the text. `include` is refused by name.
+/// the text.
 pub fn parse(text: &str) -> Result<Descriptor, IdlError> {
-    scan::check(text)?;
-    let file = FileParser::new(FileSource::new(text)).parse().map_err(syntax_error)?;
-    check::describe(&file)
+    parse_with(text, &Includes::new())
 }
 
-/// The parser tells line and column only in a sentence of its own.
-fn syntax_error(error: ParseError) -> IdlError {
-    let ParseError::Syntax { summary, .. } = error else {
-        return IdlError::new("", error.to_string());
-    };
-    let after = |marker: &str| summary.find(marker).map(|at| &summary[at + marker.len()..]);
-    let told = after(" at line ").or_else(|| after("  1. Line "));
-    match told.and_then(|told| told.split_once(" - ")) {
-        Some((place, reason)) => {
-            let reason = reason.split("\n  2. Line").next().unwrap_or(reason);
-            IdlError::new(format!("line {place}"), reason.escape_debug().to_string())
-        }
-        None => IdlError::new("", summary.escape_debug().to_string()),
-    }
+/// Parses and checks an IDL text and the texts it includes, which together have
+/// the limits of [`parse`]. Of the included services only those that are
+/// extended matter.
+pub fn parse_with(text: &str, includes: &Includes) -> Result<Descriptor, IdlError> {
+    check::describe(&source::load(text, includes)?)
 }
 
 #[cfg(test)]
@@ -79,8 +100,10 @@ mod tests {
     #[test]
     fn what_does_not_parse_names_line_and_column() {
         let error = refused("struct A {\n  1: i32\n}");
-        assert_eq!(error.place, "line 3:1");
-        assert_eq!(refused("garbage").place, "line 1:1");
+        assert_eq!(error.position, Some(Position { line: 3, column: 1 }));
+        assert_eq!(refused("garbage").position, Some(Position { line: 1, column: 1 }));
+        let wrong = refused("struct A {\n  1: i32 a,\n  2: Nope b }");
+        assert_eq!(wrong.to_string(), "line 3:11: A.b: the type Nope is not defined");
     }
 
     #[test]
@@ -103,6 +126,48 @@ mod tests {
         ] {
             assert_eq!(refused(text).place, place, "{text}");
         }
+    }
+
+    fn includes(texts: &[(&str, &str)]) -> Includes {
+        texts.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect()
+    }
+
+    #[test]
+    fn included_types_constants_and_services_are_found_behind_their_prefix() {
+        let texts = includes(&[
+            (
+                "base.thrift",
+                "include \"deep.thrift\"
+                typedef deep.Id Id
+                enum Color { RED = 3 }
+                const i32 SEVEN = 7
+                struct Base { 1: Id id, 2: Color color = Color.RED }
+                exception Lost { 1: string what }
+                service Root { Base get(1: Id id) throws (1: Lost lost) }",
+            ),
+            ("deep.thrift", "typedef i64 Id"),
+        ]);
+        let text = "include \"../common/base.thrift\"
+            struct Mine { 1: base.Base base, 2: i32 n = base.SEVEN, 3: base.Color c = base.Color.RED }
+            service Child extends base.Root { void put(1: Mine mine) }";
+        let idl = parse_with(text, &texts).unwrap();
+        assert_eq!(idl.services().collect::<Vec<_>>(), ["Child"]);
+        let functions: Vec<_> = idl.service("Child").unwrap().functions().collect();
+        assert_eq!(functions, ["get", "put"]);
+    }
+
+    #[test]
+    fn what_is_wrong_with_an_include_is_told() {
+        let refused = |text, texts| parse_with(text, &includes(texts)).unwrap_err().to_string();
+        let missing = refused("include \"base.thrift\"", &[("other.thrift", "")]);
+        assert!(missing.contains("base.thrift: is included"), "{missing}");
+        let inside = refused("include \"b.thrift\"", &[("b.thrift", "struct B { 1: Nope a }")]);
+        assert_eq!(inside, "b.thrift: line 1:20: B.a: the type Nope is not defined");
+        let prefix = refused("struct A { 1: b.C c }", &[]);
+        assert!(prefix.contains("b.C is not defined"), "{prefix}");
+        // A circle has nothing to say, and ends.
+        let circle = [("a.thrift", "include \"b.thrift\""), ("b.thrift", "include \"a.thrift\"")];
+        parse_with("include \"a.thrift\"", &includes(&circle)).unwrap();
     }
 
     #[test]

@@ -1,18 +1,25 @@
 //! A look at the text before the parser: it overflows its stack on deep nesting.
 
-use super::IdlError;
+use super::{IdlError, Position};
 
-/// The largest text, in bytes.
+/// The largest text with its includes, in bytes.
 const MAX_TEXT: usize = 256 * 1024;
 /// How deep brackets may nest.
 const MAX_NESTING: usize = 32;
 
-/// Refuses what is too large or nests too deep, outside strings and comments.
-pub(super) fn check(text: &str) -> Result<(), IdlError> {
-    if text.len() > MAX_TEXT {
-        let reason = format!("the IDL must have at most {MAX_TEXT} bytes, has {}", text.len());
-        return Err(IdlError::new("", reason));
+/// Refuses what is too large, included texts and all.
+pub(super) fn check_size(bytes: usize) -> Result<(), IdlError> {
+    match bytes {
+        0..=MAX_TEXT => Ok(()),
+        _ => {
+            let reason = format!("the IDL must have at most {MAX_TEXT} bytes, has {bytes}");
+            Err(IdlError::new("", reason))
+        }
     }
+}
+
+/// Refuses what nests too deep, outside strings and comments.
+pub(super) fn check_nesting(text: &str) -> Result<(), IdlError> {
     let (mut depth, mut line, mut rest) = (0_usize, 1_usize, text);
     while let Some(c) = rest.chars().next() {
         let step = quiet_length(rest).unwrap_or_else(|| {
@@ -25,7 +32,9 @@ pub(super) fn check(text: &str) -> Result<(), IdlError> {
         });
         if depth > MAX_NESTING {
             let reason = format!("the IDL nests deeper than {MAX_NESTING}");
-            return Err(IdlError::new(format!("line {line}"), reason));
+            let mut error = IdlError::new("", reason);
+            error.position = Some(Position { line, column: 1 });
+            return Err(error);
         }
         line += rest[..step].matches('\n').count();
         rest = &rest[step..];
@@ -34,7 +43,7 @@ pub(super) fn check(text: &str) -> Result<(), IdlError> {
 }
 
 /// The length of the string or comment at the front, if there is one.
-fn quiet_length(text: &str) -> Option<usize> {
+pub(super) fn quiet_length(text: &str) -> Option<usize> {
     let until = |end: &str, from: usize| {
         let found = text[from..].find(end);
         found.map_or(text.len(), |at| from + at + end.len())

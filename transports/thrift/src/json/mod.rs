@@ -4,14 +4,37 @@
 //! services were called with (kitex v0.5.2, `pkg/generic/thrift`), told apart where it
 //! silently guessed: what cannot be converted is an error that names the path.
 
-mod read;
-mod write;
+mod decode;
+mod encode;
+mod scalar;
+mod seen;
 
 use std::fmt::{self, Display};
 
-pub use self::read::{Answer, read_arguments, read_result};
-pub(crate) use self::write::write_value;
-pub use self::write::{write_arguments, write_exception, write_result};
+use serde_json::Value;
+
+pub use self::decode::{Answer, Style, read_arguments, read_result};
+pub(crate) use self::encode::encode_default;
+pub use self::encode::{JSON_DEPTH, write_arguments, write_exception, write_result};
+
+/// JSON to be converted: a text that is parsed on the way, or a value.
+#[derive(Clone, Copy, Debug)]
+pub enum Json<'a> {
+    /// A text.
+    Text(&'a [u8]),
+    /// A value.
+    Value(&'a Value),
+}
+
+impl Json<'_> {
+    /// About how many bytes it becomes.
+    fn size(self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Value(_) => 0,
+        }
+    }
+}
 
 /// Why a JSON value does not fit the IDL, or bytes do not.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,10 +85,10 @@ impl std::error::Error for ValueError {}
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
-    use crate::idl::{self, Descriptor};
+    use crate::idl::{self, Descriptor, Function};
 
     const IDL: &str = r#"
         enum Color { RED = 1, BLUE }
@@ -89,8 +112,18 @@ mod tests {
     fn there_and_back(method: &str, sent: &Value) -> Result<Value, ValueError> {
         let idl: Descriptor = idl::parse(IDL).unwrap();
         let function = idl.service("S").and_then(|s| s.function(method)).unwrap();
-        let bytes = write_arguments(&idl, function, sent)?;
+        let bytes = write_arguments(&idl, function, Json::Value(sent))?;
+        // A text and a value are the same, whatever the order of their keys.
+        let text = sent.to_string();
+        let from_text = write_arguments(&idl, function, Json::Text(text.as_bytes()))?;
+        assert_eq!(from_text, bytes);
         read_arguments(&idl, function, &bytes)
+    }
+
+    fn answer(function: &Function, idl: &Descriptor, bytes: &[u8]) -> (Answer, Value) {
+        let mut out = Vec::new();
+        let answer = read_result(idl, function, bytes, Style::default(), &mut out).unwrap();
+        (answer, serde_json::from_slice(&out).unwrap())
     }
 
     #[test]
@@ -155,7 +188,7 @@ mod tests {
         ) {
             let idl = idl::parse(IDL).unwrap();
             let function = idl.service("S").and_then(|s| s.function("echo")).unwrap();
-            let _ = read_result(&idl, function, &bytes);
+            let _ = read_result(&idl, function, &bytes, Style::default(), &mut Vec::new());
             let _ = read_arguments(&idl, function, &bytes);
         }
     }
@@ -168,7 +201,7 @@ mod tests {
         let zeros = zeros + "struct Z30 {} service S { void f(1: Z0 z) }";
         let idl = idl::parse(&zeros).unwrap();
         let function = idl.service("S").and_then(|s| s.function("f")).unwrap();
-        let error = write_arguments(&idl, function, &json!({})).unwrap_err();
+        let error = write_arguments(&idl, function, Json::Text(b"{}")).unwrap_err();
         assert!(error.reason.contains("larger than a message"), "{error}");
 
         let mut bombs = "const list<i32> C0 = [1, 2]\n".to_owned();
@@ -186,7 +219,8 @@ mod tests {
         let function = idl.service("S").and_then(|s| s.function("f")).unwrap();
         let mut many = vec![15, 0, 0, 12, 0, 0, 0x40, 0];
         many.extend([0; 0x4000 + 1]);
-        let error = read_result(&idl, function, &many).unwrap_err();
+        let error = read_result(&idl, function, &many, Style::default(), &mut Vec::new());
+        let error = error.unwrap_err();
         assert!(error.reason.contains("too large"), "{error}");
     }
 
@@ -194,17 +228,67 @@ mod tests {
     fn results_and_exceptions_come_back_apart() {
         let idl = idl::parse(IDL).unwrap();
         let function = idl.service("S").and_then(|s| s.function("echo")).unwrap();
-        let missing = write_exception(&idl, function, "Missing", &json!({"what": "it"})).unwrap();
-        let Answer::Exception { name, value } = read_result(&idl, function, &missing).unwrap()
-        else {
-            panic!("an exception was written");
-        };
-        assert_eq!((name.as_str(), value), ("Missing", json!({"what": "it"})));
+        let missing = json!({"what": "it"});
+        let bytes = write_exception(&idl, function, "Missing", Json::Value(&missing)).unwrap();
+        let thrown = Answer::Exception("Missing".to_owned());
+        assert_eq!(answer(function, &idl, &bytes), (thrown, missing));
         let hello = idl.service("S").and_then(|s| s.function("hello")).unwrap();
-        let bytes = write_result(&idl, hello, &json!("hi")).unwrap();
-        assert_eq!(read_result(&idl, hello, &bytes).unwrap(), Answer::Result(json!("hi")));
-        assert!(read_result(&idl, hello, &[0]).is_err(), "a result without a value");
+        let bytes = write_result(&idl, hello, Json::Value(&json!("h\"i"))).unwrap();
+        assert_eq!(answer(hello, &idl, &bytes), (Answer::Result, json!("h\"i")));
+        let mut bare = Vec::new();
+        read_result(&idl, hello, &bytes, Style::default().with_bare_text(true), &mut bare).unwrap();
+        assert_eq!(bare, b"h\"i");
+        let empty = read_result(&idl, hello, &[0], Style::default(), &mut Vec::new());
+        assert!(empty.is_err(), "a result without a value");
         let nothing = idl.service("S").and_then(|s| s.function("nothing")).unwrap();
-        assert_eq!(read_result(&idl, nothing, &[0]).unwrap(), Answer::Result(Value::Null));
+        assert_eq!(answer(nothing, &idl, &[0]), (Answer::Result, Value::Null));
+    }
+
+    #[test]
+    fn large_numbers_are_exact_and_text_on_request() {
+        let text = "struct N { 1: i64 n, 2: map<i64, i64> m } service S { N f(1: N n) }";
+        let idl = idl::parse(text).unwrap();
+        let function = idl.service("S").and_then(|s| s.function("f")).unwrap();
+        let sent =
+            br#"{"n": 9007199254740993, "m": {"-9223372036854775808": "9223372036854775807"}}"#;
+        let mut bytes = write_arguments(&idl, function, Json::Text(sent)).unwrap();
+        bytes[1..3].copy_from_slice(&[0, 0]); // An argument as a result.
+        let mut out = Vec::new();
+        let style = Style::default().with_int64_as_text(true);
+        read_result(&idl, function, &bytes, style, &mut out).unwrap();
+        let expected =
+            r#"{"n":"9007199254740993","m":{"-9223372036854775808":"9223372036854775807"}}"#;
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+
+    #[test]
+    fn what_json_leaves_open_is_refused() {
+        let idl = idl::parse(IDL).unwrap();
+        let function = idl.service("S").and_then(|s| s.function("echo")).unwrap();
+        let refused = |text: &str| {
+            write_arguments(&idl, function, Json::Text(text.as_bytes())).expect_err(text)
+        };
+        for (text, path, reason) in [
+            (r#"{"n": 1, "n": 1}"#, "n", "twice"),
+            (r#"{"names": {"1": "a", "01": "b"}}"#, "names", "twice"),
+            (r#"{"d": 1e999}"#, "", "range"),
+            (r#"{"d": "NaN"}"#, "d", "finite"),
+            (r#"{"d": NaN}"#, "", "line 1"),
+            (r#"{"id": 9223372036854775808}"#, "id", "range"),
+            (r#"{"inners": [null]}"#, "inners[0]", "object"),
+            (r#"{"names": {"7": null}}"#, "names.7", "text"),
+            (r#"{"text": "\ud800"}"#, "", "line 1"),
+            (r#"{"n": 1} x"#, "", "trailing"),
+            ("", "", "EOF"),
+            ("null", "", "object"),
+        ] {
+            let error = refused(text);
+            assert_eq!(error.path, path, "{text}: {error}");
+            assert!(error.reason.contains(reason), "{text}: {error}");
+        }
+        let deep = format!("{}{}", r#"{"next":"#.repeat(100), "1");
+        assert!(refused(&deep).reason.contains("deep"));
+        let unknown = format!(r#"{{"unknown": {}{}}}"#, "[".repeat(5000), "]".repeat(5000));
+        let _ = write_arguments(&idl, function, Json::Text(unknown.as_bytes()));
     }
 }
