@@ -40,6 +40,6 @@ pub use crate::clock::SystemClock;
 pub use crate::follow::{Followed, Picked, ServiceView};
 pub use crate::keys::{ApiKey, KeyAccess, OpenAccess};
 pub use crate::membership::{Membership, MembershipState};
-pub use crate::open::{open, open_with, redact, schemes};
+pub use crate::open::{namespace_of, open, open_with, redact, schemes};
 #[cfg(feature = "thrift")]
 pub use portolan_thrift as thrift;

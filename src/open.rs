@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use registry_api::{Clock, Error, ErrorKind, Registry, Result};
+use registry_api::{Clock, Error, ErrorKind, Namespace, Registry, Result};
 
 use crate::clock::SystemClock;
 use crate::url::Url;
 
-/// Opens the registry a URL names, for example `memory:` or
-/// `memory:?namespace=shop`.
+/// Opens the registry a URL names, for example `memory:`, `memory:?namespace=shop`
+/// or `thrift://KEY@registry.local:4202`.
 ///
 /// The namespace is `default` unless the URL names one. Errors:
 /// `InvalidArgument` for a URL that cannot be understood, `Unsupported` for a
@@ -24,6 +24,8 @@ pub async fn open_with(url: &str, clock: Arc<dyn Clock>) -> Result<Arc<dyn Regis
     match parsed.scheme {
         #[cfg(feature = "memory")]
         "memory" => open_memory(&parsed, clock),
+        #[cfg(feature = "thrift")]
+        "thrift" => open_thrift(&parsed, clock).await,
         scheme => {
             drop(clock);
             Err(unknown_scheme(scheme))
@@ -31,11 +33,18 @@ pub async fn open_with(url: &str, clock: Arc<dyn Clock>) -> Result<Arc<dyn Regis
     }
 }
 
+/// The namespace a URL is about, as [`open`] binds its handle to it.
+pub fn namespace_of(url: &str) -> Result<Namespace> {
+    Url::parse(url)?.namespace()
+}
+
 /// The schemes that are compiled in.
 pub fn schemes() -> &'static [&'static str] {
     &[
         #[cfg(feature = "memory")]
         "memory",
+        #[cfg(feature = "thrift")]
+        "thrift",
     ]
 }
 
@@ -73,6 +82,26 @@ fn open_memory(url: &Url<'_>, clock: Arc<dyn Clock>) -> Result<Arc<dyn Registry>
     Ok(store.handle(&url.namespace()?))
 }
 
+/// A registry that somebody serves over Thrift: `thrift://host:port`, with an
+/// API key as `thrift://KEY@host:port`.
+#[cfg(feature = "thrift")]
+async fn open_thrift(url: &Url<'_>, clock: Arc<dyn Clock>) -> Result<Arc<dyn Registry>> {
+    use portolan_thrift::{RemoteOptions, TcpDial, ThriftRegistry};
+    use registry_api::access::Credential;
+    use registry_api::{Address, AddressPolicy};
+
+    url.only(&["namespace"])?;
+    let (user, host) = url.authority()?;
+    let key = user.strip_prefix(':').unwrap_or(user);
+    let address = Address::parse(&format!("thrift://{host}"))?;
+    let options = RemoteOptions::new(address)
+        .with_namespace(url.namespace()?)
+        .with_credential(Credential::key(key));
+    // Who writes the URL is who runs this process: its own loopback is meant.
+    let dial = TcpDial::new(AddressPolicy::new().allow_loopback(true));
+    ThriftRegistry::open(Arc::new(dial), options, clock).await
+}
+
 fn unknown_scheme(scheme: &str) -> Error {
     let known = schemes().join(", ");
     let message = format!("no backend for this scheme is compiled in; there is: {known}");
@@ -91,6 +120,15 @@ mod tests {
         assert!(open("memory:?namspace=x").await.is_err());
         assert!(open("memory:?namespace=shop").await.is_ok());
         assert!(open("memory").await.is_err());
+        assert_eq!(namespace_of("memory:?namespace=shop").ok(), Namespace::parse("shop").ok());
+        #[cfg(feature = "thrift")]
+        {
+            use registry_api::ErrorKind;
+            let kind = async |url| open(url).await.err().map(|error| error.kind());
+            assert_eq!(kind("thrift:nowhere").await, Some(ErrorKind::InvalidArgument));
+            let nobody = kind("thrift://secret-key@127.0.0.1:1").await;
+            assert_eq!(nobody, Some(ErrorKind::Unavailable));
+        }
     }
 
     #[test]

@@ -28,6 +28,15 @@ impl<'a> Url<'a> {
         named.map_or_else(|| Ok(Namespace::default()), |(_, name)| Namespace::parse(name))
     }
 
+    /// The user part of `//user@host:port` and what follows it.
+    #[cfg_attr(not(feature = "thrift"), allow(dead_code))]
+    pub(crate) fn authority(&self) -> Result<(&'a str, &'a str)> {
+        let rest = self.rest.strip_prefix("//");
+        let rest = rest.ok_or_else(|| Error::invalid("url", "must go on with //host:port"))?;
+        let rest = rest.strip_suffix('/').unwrap_or(rest);
+        Ok(rest.rsplit_once('@').unwrap_or(("", rest)))
+    }
+
     /// Refuses parameters that would be ignored.
     pub(crate) fn only(&self, known: &[&str]) -> Result<()> {
         match self.parameters.iter().find(|(key, _)| !known.contains(key)) {

@@ -41,6 +41,24 @@ impl Link {
         self.up.send_replace(true);
     }
 
+    /// Whether it works.
+    pub fn is_up(&self) -> bool {
+        *self.up.borrow()
+    }
+
+    /// Returns once it is cut.
+    pub async fn severed(&self) {
+        // Cannot fail while we hold a sender.
+        let _ = self.up.subscribe().wait_for(|up| !*up).await;
+    }
+
+    /// Counts for this connection and is never cut itself: for the far end of
+    /// one that is cut in the middle.
+    #[must_use]
+    pub fn meter(&self) -> Self {
+        Self { up: watch::Sender::new(true), ..self.clone() }
+    }
+
     /// How often a call went over it.
     pub fn round_trips(&self) -> u64 {
         self.round_trips.load(Ordering::Relaxed)

@@ -23,6 +23,8 @@ pub struct Config {
     pub grpc: SocketAddr,
     /// Health, metrics and reading.
     pub admin: SocketAddr,
+    /// The registry over Thrift, if it is to be served.
+    pub thrift: Option<SocketAddr>,
     /// Blocks of addresses that instances may have besides ordinary ones.
     pub allow_addresses: Vec<String>,
     /// The lease terms of instances that connect over HTTP.
@@ -63,6 +65,10 @@ pub struct Flags {
     /// Listen here for health, metrics and reading [default: 127.0.0.1:4201]
     #[arg(long, value_name = "ADDR", env = "PORTOLAN_ADMIN")]
     pub admin: Option<SocketAddr>,
+    /// Serve the registry itself here over Thrift, for backends named
+    /// thrift://KEY@HOST:PORT [default: nowhere]
+    #[arg(long, value_name = "ADDR", env = "PORTOLAN_THRIFT")]
+    pub thrift: Option<SocketAddr>,
     /// RabbitMQ for H2 services (not available in this version)
     #[arg(long, value_name = "URL", env = "PORTOLAN_AMQP", hide_env_values = true)]
     pub amqp: Option<String>,
@@ -103,6 +109,7 @@ struct File {
     http: Option<SocketAddr>,
     grpc: Option<SocketAddr>,
     admin: Option<SocketAddr>,
+    thrift: Option<SocketAddr>,
     amqp: Option<String>,
     allow_addresses: Option<Vec<String>>,
     #[serde(default, with = "humantime_serde::option")]
@@ -136,6 +143,7 @@ impl Config {
             http: flags.http.or(file.http).unwrap_or(loopback(4200)),
             grpc: flags.grpc.or(file.grpc).unwrap_or(loopback(50051)),
             admin: flags.admin.or(file.admin).unwrap_or(loopback(4201)),
+            thrift: flags.thrift.or(file.thrift),
             allow_addresses: flags.allow_addresses.or(file.allow_addresses).unwrap_or_default(),
             terms: LeaseTerms::new(ttl, ttd).map_err(|error| error.to_string())?,
             master_api_key: key.map(checked_key).transpose()?,
@@ -180,10 +188,11 @@ impl Config {
             ("http", self.http, !authenticated),
             ("grpc", self.grpc, true),
             ("admin", self.admin, true),
+            ("thrift", self.thrift.unwrap_or(loopback(0)), !authenticated),
         ] {
             if open && !address.ip().is_loopback() && !self.allow_unauthenticated {
                 let way_out = match name {
-                    "http" => "set a master API key, or say --allow-unauthenticated",
+                    "http" | "thrift" => "set a master API key, or say --allow-unauthenticated",
                     _ => "listen on loopback, or say --allow-unauthenticated",
                 };
                 return Err(format!(

@@ -5,10 +5,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portolan::thrift::{ThriftCaller, idl};
+use portolan::access::Access;
+use portolan::call::Host;
+use portolan::thrift::{RegistryHandler, ThriftCaller, ThriftHost, idl};
 use portolan::{
     Address, Client, Clock, Error, InstanceId, InstanceSpec, KeyAccess, Membership, Offer,
-    ServiceName, SystemClock,
+    OpenAccess, Registry, ServiceName, SystemClock,
 };
 use tokio::sync::watch;
 use tonic_health::server::HealthReporter;
@@ -31,7 +33,10 @@ pub struct Gateway {
     pub grpc: SocketAddr,
     /// Where the admin listener is.
     pub admin: SocketAddr,
+    /// Where the registry itself is served over Thrift, if it is.
+    pub thrift: Option<SocketAddr>,
     serving: [Serving; 3],
+    registry: Option<ThriftHost>,
     state: Arc<Admin>,
     reporter: HealthReporter,
     presence: Membership,
@@ -64,18 +69,24 @@ impl Gateway {
         let (http_address, grpc_address, admin_address) =
             (http.address, grpc.address, admin.address);
 
-        let mut policy = config.address_policy()?;
-        for own in [http_address, grpc_address, admin_address] {
-            policy = policy.refuse_listener(own);
-        }
         let metrics = Arc::new(Metrics::new());
         let client = Client::new(Arc::clone(&registry), Arc::clone(&clock));
-        let access = KeyAccess::new(
+        let access = Arc::new(KeyAccess::new(
             Arc::clone(&registry),
             Arc::clone(&clock),
             config.master_api_key.as_ref(),
-        );
+        ));
         access.refresh().await?; // A registry that cannot be read is no start.
+        let thrift = match config.thrift {
+            Some(address) => Some(serve_registry(config, address, &registry, &access).await?),
+            None => None,
+        };
+        let thrift_address = thrift.as_ref().and_then(ThriftHost::local_addr);
+        let mut policy = config.address_policy()?;
+        let own = [http_address, grpc_address, admin_address].into_iter().chain(thrift_address);
+        for own in own {
+            policy = policy.refuse_listener(own);
+        }
         let caller = ThriftCaller::new(policy.clone(), config.caller_options());
         let idls = idl::Cache::default();
         let plane = Arc::new(Plane {
@@ -95,6 +106,8 @@ impl Gateway {
             http: http_address,
             grpc: grpc_address,
             admin: admin_address,
+            thrift: thrift_address,
+            registry: thrift,
             serving: [
                 http.serve(control::router(plane)),
                 grpc.serve(grpc_router),
@@ -113,9 +126,30 @@ impl Gateway {
         if let Err(error) = self.presence.leave().await {
             tracing::warn!(%error, "the registry could not be told that the gateway leaves");
         }
+        if let Some(host) = &self.registry {
+            host.close().await;
+        }
         let drained = self.serving.map(|serving| serving.drain(DRAIN));
         futures_util::future::join_all(drained).await;
     }
+}
+
+/// The registry over Thrift. Without a master key, which would make keys mean
+/// something to everybody, only this machine can reach it, and may do all.
+async fn serve_registry(
+    config: &Config,
+    address: SocketAddr,
+    registry: &Arc<dyn Registry>,
+    access: &Arc<KeyAccess>,
+) -> Result<ThriftHost, StartError> {
+    let access: Arc<dyn Access> = match config.master_api_key {
+        Some(_) => Arc::<KeyAccess>::clone(access),
+        None => Arc::new(OpenAccess),
+    };
+    let name = portolan::namespace_of(&config.backend)?;
+    let handler = RegistryHandler::new(access).with_namespace(name, Arc::clone(registry));
+    let served = handler.serve(address).await;
+    served.map_err(|error| StartError::Bind("thrift", address, error))
 }
 
 /// Gateways are instances too. One that listens on all addresses does not know

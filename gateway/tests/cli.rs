@@ -84,3 +84,20 @@ fn the_demo_does_the_main_job() {
         assert!(out.contains(expected), "{out}");
     }
 }
+
+#[test]
+fn the_registry_of_one_gateway_is_the_backend_of_another() {
+    let first = GatewayProcess::start(&["--thrift", "127.0.0.1:0"]);
+    let backend = format!("thrift://{}", first.thrift);
+    let second = GatewayProcess::start(&["--backend", &backend]);
+    let services = ["services", "--backend", &backend, "--output", "json"];
+    let (code, out, complaint) = run(&services);
+    assert_eq!(code, 0, "{complaint}");
+    let shown: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(shown["services"][0]["instances"], 2, "both gateways are there: {out}");
+    assert_eq!(second.process.terminate(), Some(0));
+    let (_, out, _) = run(&services);
+    assert!(out.contains("\"instances\":1"), "it has left: {out}");
+    assert_eq!(first.process.terminate(), Some(0));
+    assert_eq!(run(&services).0, 4);
+}

@@ -49,6 +49,19 @@ impl Transport {
         }
     }
 
+    /// The name, as filters and JSON write it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Amqp => "amqp",
+            Self::Grpc => "grpc",
+            Self::Http => "http",
+            Self::Reverse => "reverse",
+            Self::Tcp => "tcp",
+            Self::Thrift => "thrift",
+            Self::Other => "other",
+        }
+    }
+
     /// The transport named `text`, as filters and JSON write it.
     pub fn parse(text: &str) -> Result<Self> {
         match text {

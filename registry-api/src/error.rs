@@ -1,5 +1,6 @@
 //! One error type for every registry operation.
 
+use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt::{self, Debug, Display};
 use std::time::Duration;
@@ -82,7 +83,7 @@ struct Inner {
     applied: Applied,
     retry_after: Option<Duration>,
     operation: Option<&'static str>,
-    context: Vec<(&'static str, String)>,
+    context: Vec<(Cow<'static, str>, String)>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -107,8 +108,8 @@ impl Error {
 
     /// Adds a fact, for example the service or the id that was meant.
     #[must_use]
-    pub fn with(mut self, key: &'static str, value: impl Display) -> Self {
-        self.0.context.push((key, value.to_string()));
+    pub fn with(mut self, key: impl Into<Cow<'static, str>>, value: impl Display) -> Self {
+        self.0.context.push((key.into(), value.to_string()));
         self
     }
 
@@ -164,6 +165,11 @@ impl Error {
     pub fn context(&self, key: &str) -> Option<&str> {
         let found = self.0.context.iter().find(|(k, _)| *k == key)?;
         Some(&found.1)
+    }
+
+    /// All facts, in the order they were added.
+    pub fn facts(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.context.iter().map(|(key, value)| (&**key, value.as_str()))
     }
 
     /// Whether the same request can succeed later without being changed.

@@ -10,8 +10,9 @@ pub(super) async fn run(flags: Flags) -> Result<(), Failure> {
     let config = Config::settle(flags).map_err(Failure::usage)?;
     tracing::info!(backend = portolan::redact(&config.backend), "opening the registry");
     let gateway = Gateway::start(&config).await?;
+    let thrift = gateway.thrift.map_or_else(String::new, |address| format!(" thrift={address}"));
     out::line(format_args!(
-        "portolan gateway ready http={} grpc={} admin={}",
+        "portolan gateway ready http={} grpc={} admin={}{thrift}",
         gateway.http, gateway.grpc, gateway.admin
     ));
     until_told_to_stop().await;

@@ -37,7 +37,7 @@ use crate::{data, json, problem};
 #[derive(Debug)]
 pub(crate) struct Plane {
     pub(crate) registry: Arc<dyn Registry>,
-    pub(crate) access: KeyAccess,
+    pub(crate) access: Arc<KeyAccess>,
     pub(crate) policy: AddressPolicy,
     pub(crate) terms: LeaseTerms,
     pub(crate) dispatcher: Dispatcher,

@@ -77,6 +77,8 @@ pub(crate) struct GatewayProcess {
     pub(crate) process: Process,
     pub(crate) http: String,
     pub(crate) admin: String,
+    /// Empty where the registry is not served.
+    pub(crate) thrift: String,
 }
 
 impl GatewayProcess {
@@ -87,11 +89,10 @@ impl GatewayProcess {
         let process = Process::start(command.args(flags));
         let ready = process.line();
         assert!(ready.starts_with("portolan gateway ready http="), "{ready}");
-        let address = |name: &str| {
-            let found = ready.split(' ').find_map(|part| part.strip_prefix(name));
-            format!("http://{}", found.expect("the ready line names it"))
-        };
-        Self { http: address("http="), admin: address("admin="), process }
+        let found = |name: &str| ready.split(' ').find_map(|part| part.strip_prefix(name));
+        let url = |name| format!("http://{}", found(name).expect("the ready line names it"));
+        let thrift = found("thrift=").unwrap_or_default().to_owned();
+        Self { http: url("http="), admin: url("admin="), thrift, process }
     }
 }
 

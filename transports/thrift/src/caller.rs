@@ -7,6 +7,7 @@ use registry_api::call::{Call, CallError, Caller, Peer, Reply};
 use registry_api::{AddressPolicy, ErrorKind};
 use tokio::time::timeout;
 
+use crate::MAX_MESSAGE;
 use crate::link::{Dial, Manner, Peers, Question, TcpDial, failed};
 use crate::manner;
 use crate::wire::Framing;
@@ -22,6 +23,7 @@ use crate::wire::Framing;
 pub struct ThriftCaller {
     peers: Peers,
     usual: Framing,
+    max_message: usize,
 }
 
 /// How a caller behaves.
@@ -33,12 +35,14 @@ pub struct CallerOptions {
     pub max_inflight: usize,
     /// Whether peers whose offers say nothing are taken to understand TTHeader.
     pub ttheader: bool,
+    /// The largest message that is sent or taken, in bytes.
+    pub max_message: usize,
 }
 
 impl Default for CallerOptions {
-    /// 1,024 calls, and framed for those who say nothing.
+    /// 1,024 calls, framed for those who say nothing, messages of 1 MiB.
     fn default() -> Self {
-        Self { max_inflight: 1024, ttheader: false }
+        Self { max_inflight: 1024, ttheader: false, max_message: MAX_MESSAGE }
     }
 }
 
@@ -56,6 +60,13 @@ impl CallerOptions {
         self.ttheader = yes;
         self
     }
+
+    /// Sets the largest message.
+    #[must_use]
+    pub fn with_max_message(mut self, bytes: usize) -> Self {
+        self.max_message = bytes;
+        self
+    }
 }
 
 impl ThriftCaller {
@@ -70,14 +81,15 @@ impl ThriftCaller {
             true => manner::HEADER,
             false => Framing::Framed,
         };
-        Self { peers: Peers::new(dial, options.max_inflight), usual }
+        let peers = Peers::new(dial, options.max_inflight);
+        Self { peers, usual, max_message: options.max_message }
     }
 }
 
 #[async_trait]
 impl Caller for ThriftCaller {
     async fn call(&self, peer: Peer<'_>, call: Call) -> Result<Reply, CallError> {
-        let question = Question::new(&call, Manner::of(peer, self.usual));
+        let question = Question::new(&call, Manner::of(peer, self.usual), self.max_message);
         match timeout(call.timeout, self.peers.call(peer, &question)).await {
             Ok(answer) => answer,
             Err(_) => Err(failed(ErrorKind::Timeout, "no answer before the deadline")),

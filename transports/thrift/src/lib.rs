@@ -18,11 +18,13 @@ pub mod idl;
 pub mod json;
 mod link;
 pub mod manner;
+mod registry;
 mod wire;
 
 pub use crate::caller::{CallerOptions, ThriftCaller};
 pub use crate::host::{Accept, HostOptions, JsonError, JsonHandler, ThriftHost};
 pub use crate::link::{Dial, Stream, TcpDial};
+pub use crate::registry::{RegistryHandler, RemoteOptions, ThriftRegistry};
 
 /// The largest message that is sent or read, in bytes.
 pub const MAX_MESSAGE: usize = 1 << 20;

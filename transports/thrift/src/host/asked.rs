@@ -14,15 +14,17 @@ pub(super) struct Asked {
     method: Bytes,
     sequence: i32,
     oneway: bool,
+    limit: usize,
 }
 
 impl Asked {
-    pub(super) fn new(packet: &Packet, message: &Message<'_>) -> Self {
+    pub(super) fn new(packet: &Packet, message: &Message<'_>, limit: usize) -> Self {
         Self {
             framing: packet.framing,
             method: packet.message.slice_ref(message.method.as_bytes()),
             sequence: message.sequence,
             oneway: message.kind == MessageType::Oneway,
+            limit,
         }
     }
 
@@ -58,6 +60,6 @@ impl Asked {
         let method = std::str::from_utf8(&self.method).unwrap_or_default();
         let message = Message { kind, method, sequence: self.sequence, body };
         let header = Header { headers, ..Header::default() };
-        append(self.framing, &header, &message, out)
+        append(self.framing, &header, &message, self.limit, out)
     }
 }

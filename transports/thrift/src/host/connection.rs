@@ -6,6 +6,7 @@ use std::io;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -31,6 +32,8 @@ pub(super) struct Connection {
     running: JoinSet<()>,
     cancellable: HashMap<i32, AbortHandle>,
     quiet: Quiet,
+    /// A call has succeeded: whoever asks is somebody.
+    proven: Arc<AtomicBool>,
 }
 
 /// How many ticks ago something moved.
@@ -52,8 +55,9 @@ const HALF: u32 = 2;
 impl Connection {
     pub(super) fn new(server: Arc<Server>, stream: Box<dyn Stream>) -> Self {
         Self {
+            link: Duplex::new(stream, server.options.max_unproven),
             server,
-            link: Duplex::new(stream),
+            proven: Arc::default(),
             outbox: Arc::default(),
             running: JoinSet::new(),
             cancellable: HashMap::new(),
@@ -74,6 +78,9 @@ impl Connection {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            if self.proven.load(Ordering::Relaxed) {
+                self.link.set_limit(self.server.options.max_message);
+            }
             while let Some(packet) = self.link.next()? {
                 self.quiet.half = 0;
                 self.take(&packet).await?;
@@ -130,7 +137,7 @@ impl Connection {
             }
             return Ok(());
         }
-        let asked = Asked::new(packet, &message);
+        let asked = Asked::new(packet, &message, self.server.options.max_message);
         let mut running = match self.begin(packet, &message) {
             Ok(running) => running,
             Err(refused) => return self.say(&asked, Err(refused)),
@@ -139,15 +146,18 @@ impl Connection {
         if !self.link.has_more()
             && let Poll::Ready(outcome) = poll_fn(|cx| Poll::Ready(running.as_mut().poll(cx))).await
         {
+            note(&self.proven, &outcome);
             return self.say(&asked, outcome);
         }
         let limit = packet.header.timeout.unwrap_or(self.server.options.timeout);
         let (outbox, sequence) = (Arc::clone(&self.outbox), asked.sequence());
+        let proven = Arc::clone(&self.proven);
         let task = self.running.spawn(async move {
             let outcome = timeout(limit, running).await.unwrap_or_else(|_| {
                 let reason = "the deadline passed while the call was running";
                 Err(CallError::new(ErrorKind::Timeout.into(), reason))
             });
+            note(&proven, &outcome);
             if outbox.push(|out| asked.answer(outcome, out)).is_err() {
                 outbox.close(); // An answer is lost: its caller must learn that.
             }
@@ -181,6 +191,12 @@ impl Connection {
             .with_oneway(message.kind == MessageType::Oneway);
         call.headers.clone_from(&packet.header.headers);
         Ok(Box::pin(handle(server, call, slot)))
+    }
+}
+
+fn note(proven: &AtomicBool, outcome: &Result<Reply, CallError>) {
+    if outcome.is_ok() {
+        proven.store(true, Ordering::Relaxed);
     }
 }
 

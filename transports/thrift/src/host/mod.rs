@@ -22,7 +22,7 @@ pub use self::accept::Accept;
 use self::accept::Tcp;
 use self::connection::Connection;
 pub use self::json_handler::{JsonError, JsonHandler};
-use crate::manner;
+use crate::{MAX_MESSAGE, manner};
 
 /// How a host behaves.
 #[derive(Clone, Copy, Debug)]
@@ -36,20 +36,44 @@ pub struct HostOptions {
     pub max_inflight: usize,
     /// How long a call may take whose caller does not say how long it waits.
     pub timeout: Duration,
+    /// The largest message that is taken or sent, in bytes.
+    pub max_message: usize,
+    /// The largest message of a connection on which no call has succeeded yet:
+    /// less than [`max_message`](Self::max_message) where calls prove who asks.
+    pub max_unproven: usize,
     /// How long calls in flight may take after [`Host::close`].
     pub drain: Duration,
 }
 
 impl Default for HostOptions {
-    /// 60 s idle, 10,000 connections, 4,096 calls of 60 s, 10 s to drain.
+    /// 60 s idle, 10,000 connections, 4,096 calls of 60 s, messages of 1 MiB from
+    /// the first, 10 s to drain.
     fn default() -> Self {
         Self {
             idle: Duration::from_secs(60),
             connections: 10_000,
             max_inflight: 4_096,
             timeout: Duration::from_secs(60),
+            max_message: MAX_MESSAGE,
+            max_unproven: MAX_MESSAGE,
             drain: Duration::from_secs(10),
         }
+    }
+}
+
+impl HostOptions {
+    /// Sets the most calls at a time.
+    #[must_use]
+    pub fn with_max_inflight(mut self, calls: usize) -> Self {
+        self.max_inflight = calls;
+        self
+    }
+
+    /// Sets the largest message, and the largest before a call has succeeded.
+    #[must_use]
+    pub fn with_max_message(mut self, bytes: usize, unproven: usize) -> Self {
+        (self.max_message, self.max_unproven) = (bytes, unproven);
+        self
     }
 }
 

@@ -40,11 +40,11 @@ const MIN_CHUNK: usize = 4 * 1024;
 const MAX_CHUNK: usize = 64 * 1024;
 
 impl<S: Stream> Duplex<S> {
-    pub(crate) fn new(stream: S) -> Self {
+    pub(crate) fn new(stream: S, limit: usize) -> Self {
         Self {
             stream,
             input: BytesMut::new(),
-            splitter: Splitter::default(),
+            splitter: Splitter::new(limit),
             output: BytesMut::new(),
             chunk: MIN_CHUNK,
         }
@@ -53,6 +53,11 @@ impl<S: Stream> Duplex<S> {
     /// The next message that is here as a whole.
     pub(crate) fn next(&mut self) -> io::Result<Option<Packet>> {
         self.splitter.next(&mut self.input).map_err(invalid)
+    }
+
+    /// Changes the largest message that is taken.
+    pub(crate) fn set_limit(&mut self, limit: usize) {
+        self.splitter.set_limit(limit);
     }
 
     /// Whether bytes of a next message are here.

@@ -13,10 +13,11 @@ pub(crate) use self::duplex::{Duplex, Event};
 pub(crate) use self::outbox::Outbox;
 pub(crate) use self::peers::Peers;
 
+use bytes::BytesMut;
 use registry_api::ErrorKind;
 use registry_api::call::{Call, CallError, CallErrorKind};
 
-use crate::wire::{Framing, Header, Message, MessageType};
+use crate::wire::{Framing, Header, Message, MessageType, WireError, append};
 
 /// How a peer is spoken to, as its offer says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,10 +32,12 @@ pub(crate) struct Question<'a> {
     pub(crate) call: &'a Call,
     pub(crate) manner: Manner,
     pub(crate) header: Header,
+    /// The largest message, either way.
+    pub(crate) limit: usize,
 }
 
 impl<'a> Question<'a> {
-    pub(crate) fn new(call: &'a Call, manner: Manner) -> Self {
+    pub(crate) fn new(call: &'a Call, manner: Manner, limit: usize) -> Self {
         let header = match manner.framing {
             Framing::Header { .. } => Header {
                 timeout: Some(call.timeout),
@@ -43,16 +46,18 @@ impl<'a> Question<'a> {
             },
             Framing::Framed | Framing::Unframed => Header::default(),
         };
-        Self { call, manner, header }
+        Self { call, manner, header, limit }
     }
 
-    pub(crate) fn message(&self, sequence: i32) -> Message<'_> {
-        Message {
+    /// Appends the message that asks it.
+    pub(crate) fn append(&self, sequence: i32, out: &mut BytesMut) -> Result<(), WireError> {
+        let message = Message {
             kind: if self.call.oneway { MessageType::Oneway } else { MessageType::Call },
             method: &self.call.method,
             sequence,
             body: &self.call.payload,
-        }
+        };
+        append(self.manner.framing, &self.header, &message, self.limit, out)
     }
 }
 

@@ -63,7 +63,7 @@ impl Mux {
     ) -> Answer {
         let link = match self.open() {
             Some(link) => link,
-            None => self.dial(dial, address).await?,
+            None => self.dial(dial, address, question.limit).await?,
         };
         link.shared.call(question).await
     }
@@ -73,12 +73,17 @@ impl Mux {
         link.clone().filter(|link| !link.task.is_finished())
     }
 
-    async fn dial(&self, dial: &dyn Dial, address: &Address) -> Result<Arc<Link>, CallError> {
+    async fn dial(
+        &self,
+        dial: &dyn Dial,
+        address: &Address,
+        limit: usize,
+    ) -> Result<Arc<Link>, CallError> {
         let _one = self.dialling.lock().await;
         if let Some(link) = self.open() {
             return Ok(link);
         }
-        let link = Arc::new(Link::start(dial.dial(address).await?));
+        let link = Arc::new(Link::start(dial.dial(address).await?, limit));
         *self.link.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&link));
         Ok(link)
     }
@@ -90,9 +95,9 @@ impl Mux {
 }
 
 impl Link {
-    fn start(stream: Box<dyn Stream>) -> Self {
+    fn start(stream: Box<dyn Stream>, limit: usize) -> Self {
         let shared = Arc::new(Shared::default());
-        let task = tokio::spawn(Arc::clone(&shared).run(stream));
+        let task = tokio::spawn(Arc::clone(&shared).run(Duplex::new(stream, limit)));
         Self { shared, task }
     }
 }
@@ -113,9 +118,7 @@ impl Shared {
         let (sender, answer) = oneshot::channel();
         let sequence = self.calls().enter(sender)?;
         let mut waiting = Waiting { shared: self, question, sequence, over: false };
-        let message = question.message(sequence);
-        let framing = question.manner.framing;
-        let sent = self.outbox.push(|out| append(framing, &question.header, &message, out));
+        let sent = self.outbox.push(|out| question.append(sequence, out));
         sent.map_err(|refused| {
             waiting.over = true;
             self.calls().waiting.remove(&sequence);
@@ -135,8 +138,8 @@ impl Shared {
         answer.unwrap_or_else(|_| Err(failed(ErrorKind::Unavailable, "the connection has ended")))
     }
 
-    async fn run(self: Arc<Self>, stream: Box<dyn Stream>) {
-        let error = match self.serve(Duplex::new(stream)).await {
+    async fn run(self: Arc<Self>, link: Duplex<Box<dyn Stream>>) {
+        let error = match self.serve(link).await {
             Ok(()) => failed(ErrorKind::Unavailable, "the instance closed the connection"),
             Err(error) => lost(&error),
         };
@@ -234,8 +237,10 @@ impl Drop for Waiting<'_> {
             let message = cancel::message(&body);
             let framing = self.question.manner.framing;
             // Nobody waits for it: a connection that cannot take it is ending.
-            let _ =
-                self.shared.outbox.push(|out| append(framing, &Header::default(), &message, out));
+            let _ = self
+                .shared
+                .outbox
+                .push(|out| append(framing, &Header::default(), &message, 128, out));
         }
     }
 }

@@ -12,7 +12,7 @@ use super::dial::Stream;
 use super::duplex::invalid;
 use super::{Question, lost};
 use crate::answer;
-use crate::wire::{Splitter, append};
+use crate::wire::Splitter;
 
 /// One connection between calls.
 pub(super) struct PingPong {
@@ -40,11 +40,9 @@ impl PingPong {
     /// One question and its answer.
     pub(super) async fn exchange(&mut self, question: &Question<'_>) -> Result<Reply, CallError> {
         self.sequence = self.sequence.wrapping_add(1);
-        let message = question.message(self.sequence);
         self.output.clear();
-        let framing = question.manner.framing;
-        append(framing, &question.header, &message, &mut self.output)
-            .map_err(|error| answer::unwritable(&error))?;
+        let asked = question.append(self.sequence, &mut self.output);
+        asked.map_err(|error| answer::unwritable(&error))?;
         self.engaged = true;
         self.stream.write_all(&self.output).await.map_err(|error| lost(&error))?;
         self.stream.flush().await.map_err(|error| lost(&error))?;
@@ -52,7 +50,7 @@ impl PingPong {
             self.engaged = false;
             return Ok(Reply::default());
         }
-        let mut splitter = Splitter::default();
+        let mut splitter = Splitter::new(question.limit);
         loop {
             let next = splitter.next(&mut self.input).map_err(invalid);
             if let Some(packet) = next.map_err(|error| lost(&error))? {

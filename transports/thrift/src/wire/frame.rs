@@ -6,7 +6,6 @@ use super::binary::WireError;
 use super::header::{self, Header};
 use super::message::Message;
 use super::walk::Walk;
-use crate::MAX_MESSAGE;
 
 /// How a peer delimits messages. An answer uses what the question used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,9 +32,11 @@ pub(crate) struct Packet {
 
 /// Cuts what arrives into messages. Memory grows with what arrives, never with
 /// what is announced, and every byte is looked at once.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Splitter {
     front: Front,
+    /// The largest message.
+    limit: usize,
 }
 
 /// What is known of the message at the front of a buffer.
@@ -55,10 +56,19 @@ const STRICT: [u8; 2] = [0x80, 0x01];
 const MIN_MESSAGE: usize = 13;
 
 impl Splitter {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { front: Front::Unknown, limit }
+    }
+
+    /// Changes what is taken from the next message on.
+    pub(crate) fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+    }
+
     /// The next message, once all of it is there.
     pub(crate) fn next(&mut self, buffer: &mut BytesMut) -> Result<Option<Packet>, WireError> {
         if let Front::Unknown = self.front {
-            self.front = Front::recognise(buffer)?;
+            self.front = Front::recognise(buffer, self.limit)?;
         }
         let packet = match &mut self.front {
             Front::Unknown => return Ok(None),
@@ -69,7 +79,7 @@ impl Splitter {
             }
             Front::Unframed(walk) => match walk.advance(buffer)? {
                 Some(end) => Packet::plain(Framing::Unframed, buffer.split_to(end).freeze()),
-                None if buffer.len() > MAX_MESSAGE => return Err(TOO_LARGE),
+                None if buffer.len() > self.limit => return Err(TOO_LARGE),
                 None => return Ok(None),
             },
         };
@@ -92,7 +102,7 @@ impl Front {
     /// The first six bytes tell a length from the strict version, and what
     /// follows the length (Kitex `pkg/remote/codec/default_codec.go` sniffs the
     /// same way).
-    fn recognise(buffer: &[u8]) -> Result<Self, WireError> {
+    fn recognise(buffer: &[u8], limit: usize) -> Result<Self, WireError> {
         match buffer {
             [0x80, 0x01, ..] => {
                 let envelope = Message::envelope(buffer)?;
@@ -101,7 +111,7 @@ impl Front {
             }
             [a, b, c, d, rest @ ..] => {
                 let length = u32::from_be_bytes([*a, *b, *c, *d]) as usize;
-                if !(MIN_MESSAGE..=MAX_MESSAGE).contains(&length) {
+                if !(MIN_MESSAGE..=limit).contains(&length) {
                     return Err(WireError::Protocol("a frame is too small or too large"));
                 }
                 match rest.first_chunk::<2>() {
@@ -144,17 +154,18 @@ pub(crate) fn append(
     framing: Framing,
     header: &Header,
     message: &Message<'_>,
+    limit: usize,
     out: &mut BytesMut,
 ) -> Result<(), WireError> {
     let length = message.length();
-    if length > MAX_MESSAGE {
+    if length > limit {
         return Err(TOO_LARGE);
     }
     let begin = out.len();
     out.reserve(length + 64);
     match framing {
         Framing::Unframed => {}
-        Framing::Framed => out.put_u32(length as u32), // At most 1 MiB.
+        Framing::Framed => out.put_u32(length as u32), // Far below 4 GiB.
         Framing::Header { framed } => {
             let inner = if framed { length + 4 } else { length };
             if let Err(error) = header.write(message.sequence, inner, out) {
@@ -175,6 +186,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::MAX_MESSAGE;
     use crate::wire::{MessageType, kind};
 
     const ALL: [Framing; 4] = [
@@ -192,10 +204,10 @@ mod tests {
     fn all_framings_are_told_apart_in_one_stream_however_it_is_cut() {
         let mut stream = BytesMut::new();
         for framing in ALL {
-            append(framing, &Header::default(), &message(&[kind::STOP]), &mut stream).unwrap();
+            append(framing, &Header::default(), &message(&[kind::STOP]), 99, &mut stream).unwrap();
         }
         for piece in [1, 2, 3, 7, stream.len()] {
-            let (mut splitter, mut buffer) = (Splitter::default(), BytesMut::new());
+            let (mut splitter, mut buffer) = (Splitter::new(MAX_MESSAGE), BytesMut::new());
             let mut found = Vec::new();
             for bytes in stream.chunks(piece) {
                 buffer.put_slice(bytes);
@@ -220,7 +232,7 @@ mod tests {
             b"GET / HTTP/1.1\r\n",
         ];
         for bytes in hostile {
-            let read = Splitter::default().next(&mut BytesMut::from(bytes));
+            let read = Splitter::new(MAX_MESSAGE).next(&mut BytesMut::from(bytes));
             assert!(read.is_err(), "{bytes:x?}");
         }
     }
@@ -230,7 +242,10 @@ mod tests {
         let body = vec![0; MAX_MESSAGE];
         let mut out = BytesMut::from(&b"kept"[..]);
         for framing in ALL {
-            assert!(append(framing, &Header::default(), &message(&body), &mut out).is_err());
+            assert!(
+                append(framing, &Header::default(), &message(&body), MAX_MESSAGE, &mut out)
+                    .is_err()
+            );
         }
         assert_eq!(&out[..], b"kept");
     }
@@ -239,8 +254,8 @@ mod tests {
     fn an_unframed_message_without_an_end_is_refused() {
         let mut bytes = BytesMut::new();
         let head = [kind::STRING, 0, 1, 0x7f, 0xff, 0xff, 0xff];
-        append(Framing::Unframed, &Header::default(), &message(&head), &mut bytes).unwrap();
-        let mut splitter = Splitter::default();
+        append(Framing::Unframed, &Header::default(), &message(&head), 99, &mut bytes).unwrap();
+        let mut splitter = Splitter::new(MAX_MESSAGE);
         assert_eq!(splitter.next(&mut bytes), Ok(None));
         bytes.put_bytes(0, MAX_MESSAGE);
         assert_eq!(splitter.next(&mut bytes), Err(TOO_LARGE));
@@ -256,7 +271,7 @@ mod tests {
             ]),
         ) {
             let mut buffer = BytesMut::from(&[start, bytes].concat()[..]);
-            let mut splitter = Splitter::default();
+            let mut splitter = Splitter::new(MAX_MESSAGE);
             while let Ok(Some(packet)) = splitter.next(&mut buffer) {
                 let _ = Message::parse(&packet.message);
             }
