@@ -25,6 +25,7 @@
 mod client;
 mod clock;
 mod follow;
+mod in_process;
 mod keys;
 mod membership;
 mod open;
@@ -38,6 +39,7 @@ pub use registry_api::*;
 pub use crate::client::Client;
 pub use crate::clock::SystemClock;
 pub use crate::follow::{Followed, Picked, ServiceView};
+pub use crate::in_process::{InProcess, InProcessHost};
 pub use crate::keys::{ApiKey, KeyAccess, OpenAccess};
 pub use crate::membership::{Membership, MembershipState};
 pub use crate::open::{namespace_of, open, open_with, redact, schemes};

@@ -160,6 +160,7 @@ fn every_task_has_an_owner() {
         "gateway/src/cli/run.rs",
         "gateway/src/listen.rs",
         "src/follow.rs",
+        "src/in_process.rs",
         "src/keys/policy.rs",
         "src/membership/driver.rs",
         "transports/thrift/src/host/mod.rs",

@@ -8,6 +8,7 @@
 //! What it is not: a benchmark. Cases assert the bounds the specification
 //! states and nothing about speed.
 
+pub mod calls;
 mod case;
 pub mod cases;
 mod clock;
@@ -27,6 +28,6 @@ pub use crate::ctx::Ctx;
 pub use crate::failure::{Failure, check, check_eq};
 pub use crate::link::{Link, Linked};
 pub use crate::report::{Gaps, Record, Report};
-pub use crate::run::{main, run_case, run_trials};
+pub use crate::run::{main, main_with_wires, run_case, run_trials};
 pub use crate::target::{Absent, KeyRing, Pace, Target, World};
 pub use crate::virtual_target::{OpenStore, Store, VirtualTarget};

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use libtest_mimic::{Arguments, Completion, Conclusion, Failed, Trial};
 
+use crate::calls::{self, Wire};
 use crate::case::{Case, Outcome};
 use crate::cases;
 use crate::ctx::Ctx;
@@ -20,28 +21,34 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 /// Runs one case in a world of its own.
 pub fn run_case(target: &dyn Target, case: &Case) -> Outcome {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = match runtime {
-        Ok(runtime) => runtime,
-        Err(error) => return Outcome::Absent(format!("no runtime: {error}")),
-    };
     let claimed = case.needs.is_none_or(|needs| target.info().capabilities.has(needs));
     let gates_a_call = case.needs.is_some_and(|needs| needs.gates_a_call());
     if !claimed && !gates_a_call {
         return Outcome::NotClaimed;
     }
-    let run = async {
+    let outcome = in_a_runtime(async {
         let world = target.open().await.map_err(|Absent(reason)| Failure::Absent(reason))?;
         let cx = Ctx::open(world).await?;
         match claimed {
             true => (case.run)(&cx).await,
             false => cases::refusal(&cx).await,
         }
+    });
+    match outcome {
+        Outcome::Pass if !claimed => Outcome::Refused,
+        outcome => outcome,
+    }
+}
+
+/// Runs a case to its end, on a runtime that ends with it.
+pub(crate) fn in_a_runtime(run: impl Future<Output = Result<(), Failure>>) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return Outcome::Absent(format!("no runtime: {error}")),
     };
-    let ended = runtime.block_on(async { tokio::time::timeout(LIMIT, run).await });
-    match ended {
-        Ok(Ok(())) if claimed => Outcome::Pass,
-        Ok(Ok(())) => Outcome::Refused,
+    match runtime.block_on(async { tokio::time::timeout(LIMIT, run).await }) {
+        Ok(Ok(())) => Outcome::Pass,
         Ok(Err(Failure::Absent(reason))) => Outcome::Absent(reason),
         Ok(Err(Failure::Broken(reason))) => Outcome::Fail(reason),
         Err(_) => Outcome::Fail(format!("did not end within {LIMIT:?}")),
@@ -54,29 +61,56 @@ pub fn run_case(target: &dyn Target, case: &Case) -> Outcome {
 /// `PORTOLAN_REQUIRE` (a list of target names, or `all`) turns what is absent
 /// into failures; `PORTOLAN_REPORT` names a directory for the reports.
 pub fn main(targets: &[Arc<dyn Target>], gaps: &str) -> ExitCode {
+    main_with_wires(targets, &[], gaps)
+}
+
+/// [`main`], and the transport suite over every wire.
+pub fn main_with_wires(
+    targets: &[Arc<dyn Target>],
+    wires: &[Arc<dyn Wire>],
+    gaps: &str,
+) -> ExitCode {
     let gaps = match Gaps::parse(gaps) {
-        Ok(gaps) => gaps,
+        Ok(gaps) => Arc::new(gaps),
         Err(error) => {
             eprintln!("the gaps file cannot be read: {error}");
             return ExitCode::FAILURE;
         }
     };
-    let cases = cases::all();
-    let names: Vec<_> = targets.iter().map(|target| target.name()).collect();
-    let stale = gaps.stale(&names, &cases);
+    let mut jobs = Vec::new();
+    for target in targets {
+        for case in cases::all() {
+            let run = Arc::clone(target);
+            let run = Box::new(move || run_case(&*run, &case));
+            jobs.push(Job {
+                target: target.name().to_owned(),
+                clause: case.clause,
+                case: case.path(),
+                run,
+            });
+        }
+    }
+    for wire in wires {
+        for case in calls::all() {
+            let run = Arc::clone(wire);
+            let run = Box::new(move || calls::run_call_case(&*run, &case));
+            jobs.push(Job {
+                target: wire.name().to_owned(),
+                clause: case.clause,
+                case: case.path(),
+                run,
+            });
+        }
+    }
+    let stale =
+        gaps.stale(|target, case| jobs.iter().any(|j| j.target == target && j.case == case));
     if !stale.is_empty() {
         eprintln!("the gaps file names what does not exist: {}", stale.join(", "));
         return ExitCode::FAILURE;
     }
     let report = Arc::new(Mutex::new(Report::default()));
-    let gaps = Arc::new(gaps);
-    let mut trials = Vec::new();
-    for target in targets {
-        for case in &cases {
-            trials.push(trial(Arc::clone(target), *case, &gaps, &report));
-        }
-    }
-    let conclusion = run_trials(trials);
+    let trials = jobs.into_iter().map(|job| job.trial(&gaps, &report));
+    let conclusion = run_trials(trials.collect());
     let report = report.lock().unwrap_or_else(PoisonError::into_inner);
     print!("{}", report.summary());
     if let Err(error) = write_report(&report) {
@@ -86,29 +120,35 @@ pub fn main(targets: &[Arc<dyn Target>], gaps: &str) -> ExitCode {
     conclusion.exit_code()
 }
 
+/// One case on one target.
+struct Job {
+    target: String,
+    clause: &'static str,
+    case: String,
+    run: Box<dyn FnOnce() -> Outcome + Send>,
+}
+
+impl Job {
+    fn trial(self, gaps: &Arc<Gaps>, report: &Arc<Mutex<Report>>) -> Trial {
+        let (gaps, report) = (Arc::clone(gaps), Arc::clone(report));
+        let name = format!("{}/{}", self.target, self.case);
+        let clause = self.clause;
+        let run = move || {
+            let outcome = gaps.judge(&self.target, &self.case, (self.run)());
+            let outcome = required(&self.target, outcome);
+            let record = Record::new(&self.target, clause, &self.case, &outcome);
+            report.lock().unwrap_or_else(PoisonError::into_inner).records.push(record);
+            complete(&outcome)
+        };
+        Trial::ignorable_test(name, run).with_kind(clause)
+    }
+}
+
 /// Runs trials by the arguments of `cargo test`, several name filters included.
 pub fn run_trials(mut trials: Vec<Trial>) -> Conclusion {
     let (arguments, filters) = arguments();
     trials.retain(|trial| filters.is_empty() || filters.iter().any(|f| trial.name().contains(f)));
     libtest_mimic::run(&arguments, trials)
-}
-
-fn trial(
-    target: Arc<dyn Target>,
-    case: Case,
-    gaps: &Arc<Gaps>,
-    report: &Arc<Mutex<Report>>,
-) -> Trial {
-    let (gaps, report) = (Arc::clone(gaps), Arc::clone(report));
-    let name = format!("{}/{}", target.name(), case.path());
-    let run = move || {
-        let outcome = gaps.judge(target.name(), &case, run_case(&*target, &case));
-        let outcome = required(target.name(), outcome);
-        let record = Record::new(target.name(), &case, &outcome);
-        report.lock().unwrap_or_else(PoisonError::into_inner).records.push(record);
-        complete(&outcome)
-    };
-    Trial::ignorable_test(name, run).with_kind(case.clause)
 }
 
 fn complete(outcome: &Outcome) -> Result<Completion, Failed> {

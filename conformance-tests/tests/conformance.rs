@@ -1,15 +1,22 @@
-//! The suite over every target of this project.
+//! The suites over every target and every wire of this project.
 #![allow(missing_docs)]
 
 mod memory;
 mod thrift;
+mod wires;
 
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use conformance_tests::Target;
+use conformance_tests::calls::Wire;
+
 fn main() -> ExitCode {
-    conformance_tests::main(
-        &[Arc::new(memory::target()), Arc::new(thrift::ThriftTarget)],
-        include_str!("../gaps.toml"),
-    )
+    let targets: [Arc<dyn Target>; 2] =
+        [Arc::new(memory::target()), Arc::new(thrift::ThriftTarget)];
+    let mut wires: Vec<Arc<dyn Wire>> = vec![Arc::new(wires::in_process::InProcessWire)];
+    for manner in wires::thrift::ALL {
+        wires.push(Arc::new(manner));
+    }
+    conformance_tests::main_with_wires(&targets, &wires, include_str!("../gaps.toml"))
 }

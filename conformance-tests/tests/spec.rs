@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use conformance_tests::{cases, mutants};
+use conformance_tests::{calls, cases, mutants};
 
 fn spec() -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/SPEC.md");
@@ -26,7 +26,9 @@ fn every_clause_has_a_case_and_every_case_a_clause() {
     let written: BTreeSet<_> = clauses(&spec).into_iter().collect();
     assert_eq!(written.len(), clauses(&spec).len(), "a number is used twice");
     let cases = cases::all();
-    let proved: BTreeSet<_> = cases.iter().map(|case| case.clause).collect();
+    let about_calls = calls::all();
+    let proved = cases.iter().map(|case| case.clause);
+    let proved: BTreeSet<_> = proved.chain(about_calls.iter().map(|case| case.clause)).collect();
     assert_eq!(written, proved, "clauses in docs/SPEC.md, and clauses of the cases");
     assert!(cases.len() >= 45, "there are {} cases", cases.len());
 }
@@ -41,13 +43,20 @@ fn a_gate_in_the_specification_is_the_gate_of_its_cases() {
         let gated = line.contains(&format!("** [{gate}] ")) || line.contains("** [keys] ");
         assert!(gated, "{} of {} is gated by {gate}", case.path(), case.clause);
     }
+    for case in calls::all() {
+        let line = format!("- **{}** [calls] ", case.clause);
+        assert!(spec.lines().any(|found| found.starts_with(&line)), "{}", case.path());
+    }
 }
 
 #[test]
 fn names_are_used_once() {
     let cases = cases::all();
+    let about_calls = calls::all();
     let names: BTreeSet<_> = cases.iter().map(|case| case.path()).collect();
     assert_eq!(names.len(), cases.len());
+    let names: BTreeSet<_> = about_calls.iter().map(|case| case.path()).collect();
+    assert_eq!(names.len(), about_calls.len());
 }
 
 #[test]

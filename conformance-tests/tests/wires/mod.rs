@@ -1,0 +1,5 @@
+//! The wires of this project as the transport suite sees them.
+
+pub(crate) mod in_process;
+pub(crate) mod proxy;
+pub(crate) mod thrift;
