@@ -164,6 +164,7 @@ fn every_task_has_an_owner() {
         "src/keys/policy.rs",
         "src/membership/driver.rs",
         "transports/thrift/src/host/mod.rs",
+        "transports/thrift/src/host/running.rs",
         "transports/thrift/src/link/mux.rs",
         "transports/thrift/src/link/peers.rs",
         "transports/thrift/src/registry/remote.rs",

@@ -38,6 +38,29 @@ impl Table {
         self.row(name, shown, wanted, median <= goal + TOLERANCE);
     }
 
+    /// A row about throughput: both do the same number of operations, ours must
+    /// reach this share of the floor's rate.
+    pub fn rate(
+        &mut self,
+        name: &str,
+        goal: f64,
+        mut floor: impl FnMut(u64),
+        mut ours: impl FnMut(u64),
+    ) {
+        let (floor_count, ours_count) = (calibrate(&mut floor), calibrate(&mut ours));
+        let mut ratios: Vec<f64> = (0..ROUNDS)
+            .map(|_| {
+                let below = per_operation(&mut floor, floor_count);
+                below / per_operation(&mut ours, ours_count)
+            })
+            .collect();
+        ratios.sort_by(f64::total_cmp);
+        let (median, least, most) = (ratios[ROUNDS / 2], ratios[0], ratios[ROUNDS - 1]);
+        let shown = format!("{median:.2} [{least:.2}..{most:.2}]");
+        let wanted = if goal > 0.0 { format!("≥ {goal}") } else { "-".to_owned() };
+        self.row(name, shown, wanted, median >= goal - TOLERANCE);
+    }
+
     /// A row about a figure that is no ratio of times.
     pub fn figure(&mut self, name: &str, value: f64, goal: f64) {
         self.row(name, format!("{value:.2}"), format!("≤ {goal}"), value <= goal);

@@ -1,10 +1,10 @@
 //! One question as a host has to answer it.
 
-use bytes::{Bytes, BytesMut};
-use registry_api::call::{CallError, Headers, Reply};
+use bytes::Bytes;
+use registry_api::call::{CallError, Reply};
 
 use crate::answer;
-use crate::wire::{Framing, Header, Message, MessageType, Packet, WireError, append};
+use crate::wire::{Framing, Header, Message, MessageType, Packet, WireError};
 
 /// What of a question the answer repeats.
 #[derive(Clone, Debug)]
@@ -32,34 +32,27 @@ impl Asked {
         self.sequence
     }
 
-    /// Appends the answer; nothing if nobody waits for one.
+    /// Appends the answer by `put`; nothing if nobody waits for one.
     pub(super) fn answer(
         &self,
         outcome: Result<Reply, CallError>,
-        out: &mut BytesMut,
+        mut put: impl FnMut(Framing, &Header, &Message<'_>, &Bytes, usize) -> Result<(), WireError>,
     ) -> Result<(), WireError> {
         if self.oneway {
             return Ok(());
         }
+        let mut put = |kind, body: &Bytes, headers| {
+            let method = std::str::from_utf8(&self.method).unwrap_or_default();
+            let message = Message { kind, method, sequence: self.sequence, body };
+            let header = Header { headers, ..Header::default() };
+            put(self.framing, &header, &message, body, self.limit)
+        };
         let (kind, body, headers) = answer::of(outcome);
-        self.append(kind, &body, headers, out).or_else(|error| {
+        put(kind, &body, headers).or_else(|error| {
             // The answer does not fit; that it does not, does.
             let reason = format!("the answer cannot be sent: {error}");
             let (kind, body, headers) = answer::exception(answer::PROTOCOL_ERROR, &reason);
-            self.append(kind, &body, headers, out)
+            put(kind, &body, headers)
         })
-    }
-
-    fn append(
-        &self,
-        kind: MessageType,
-        body: &[u8],
-        headers: Headers,
-        out: &mut BytesMut,
-    ) -> Result<(), WireError> {
-        let method = std::str::from_utf8(&self.method).unwrap_or_default();
-        let message = Message { kind, method, sequence: self.sequence, body };
-        let header = Header { headers, ..Header::default() };
-        append(self.framing, &header, &message, self.limit, out)
     }
 }

@@ -1,10 +1,9 @@
 //! One connection of a host: takes questions, runs them, writes answers.
 
-use std::collections::HashMap;
 use std::future::poll_fn;
 use std::io;
 use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
@@ -13,24 +12,21 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use registry_api::ErrorKind;
 use registry_api::call::{Call, CallError, CallErrorKind, Reply};
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::Server;
 use super::asked::Asked;
+use super::running::Running;
 use crate::cancel;
 use crate::link::{Duplex, Event, Outbox, Stream};
-use crate::wire::{Message, MessageType, Packet};
+use crate::wire::{Message, MessageType, Packet, append};
 
 pub(super) struct Connection {
     server: Arc<Server>,
     link: Duplex<Box<dyn Stream>>,
     /// Where calls that take their time leave their answers.
     outbox: Arc<Outbox>,
-    /// Ended with the connection: nobody is there to be answered.
-    running: JoinSet<()>,
-    cancellable: HashMap<i32, AbortHandle>,
+    running: Running,
     quiet: Quiet,
     /// A call has succeeded: whoever asks is somebody.
     proven: Arc<AtomicBool>,
@@ -46,7 +42,7 @@ struct Quiet {
 }
 
 /// A call at work, with the place it takes.
-type Running = Pin<Box<dyn Future<Output = Result<Reply, CallError>> + Send>>;
+type Answering = Pin<Box<dyn Future<Output = Result<Reply, CallError>> + Send>>;
 
 const TICK: Duration = Duration::from_secs(5);
 /// A peer may be stuck in the middle of something for so many ticks: 5 to 10 s.
@@ -54,13 +50,13 @@ const HALF: u32 = 2;
 
 impl Connection {
     pub(super) fn new(server: Arc<Server>, stream: Box<dyn Stream>) -> Self {
+        let outbox: Arc<Outbox> = Arc::default();
         Self {
             link: Duplex::new(stream, server.options.max_unproven),
             server,
             proven: Arc::default(),
-            outbox: Arc::default(),
-            running: JoinSet::new(),
-            cancellable: HashMap::new(),
+            running: Running::new(Arc::clone(&outbox)),
+            outbox,
             quiet: Quiet::default(),
         }
     }
@@ -74,6 +70,7 @@ impl Connection {
 
     async fn converse(&mut self) -> io::Result<()> {
         let mut closing = self.server.closing.clone();
+        let mut closing = pin!(closing.wait_for(|closing| *closing));
         let mut draining = false;
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -85,6 +82,9 @@ impl Connection {
                 self.quiet.half = 0;
                 self.take(&packet).await?;
             }
+            if self.outbox.is_closed() {
+                return Err(io::Error::other("the peer does not read its answers"));
+            }
             if draining && self.is_settled() {
                 return Ok(());
             }
@@ -92,24 +92,27 @@ impl Connection {
                 biased;
                 event = self.link.turn(&self.outbox) => match event? {
                     Event::Arrived => self.quiet.read = 0,
-                    Event::Written => self.quiet.half = 0,
+                    Event::Nudged | Event::Written => {}
                     Event::Ended => return Ok(()),
                 },
-                _ = self.running.join_next(), if !self.running.is_empty() => self.forget_ended(),
                 _ = ticks.tick() => self.tick()?,
-                _ = closing.wait_for(|closing| *closing), if !draining => draining = true,
+                _ = &mut closing, if !draining => {
+                    draining = true;
+                    self.running.drain();
+                    self.link.report_writes();
+                }
             }
         }
     }
 
     fn is_settled(&self) -> bool {
-        self.running.is_empty() && self.outbox.is_empty() && !self.link.is_writing()
+        self.running.len() == 0 && self.outbox.is_empty() && !self.link.is_writing()
     }
 
     /// Closes what has been quiet for too long.
     fn tick(&mut self) -> io::Result<()> {
-        if self.outbox.is_closed() {
-            return Err(io::Error::other("the peer does not read its answers"));
+        if self.link.has_written() {
+            self.quiet.half = 0;
         }
         self.quiet.read += 1;
         self.quiet.half += u32::from(self.link.has_more() || self.link.is_writing());
@@ -120,68 +123,67 @@ impl Connection {
         Ok(())
     }
 
-    fn forget_ended(&mut self) {
-        while self.running.try_join_next().is_some() {}
-        if self.cancellable.len() > 2 * self.running.len() + 16 {
-            self.cancellable.retain(|_, task| !task.is_finished());
-        }
-    }
-
     /// Answers one question, now or later.
     async fn take(&mut self, packet: &Packet) -> io::Result<()> {
         let message = Message::parse(&packet.message).map_err(io::Error::other)?;
         if message.kind == MessageType::Oneway && message.method == cancel::METHOD {
             let sequence = cancel::read(message.body).map_err(io::Error::other)?;
-            if let Some(task) = self.cancellable.remove(&sequence) {
-                task.abort();
-            }
+            self.running.cancel(sequence);
             return Ok(());
         }
         let asked = Asked::new(packet, &message, self.server.options.max_message);
-        let mut running = match self.begin(packet, &message) {
-            Ok(running) => running,
+        let mut answering = match self.begin(packet, &message) {
+            Ok(answering) => answering,
             Err(refused) => return self.say(&asked, Err(refused)),
         };
         // A call that came alone and needs not wait is answered on the spot.
         if !self.link.has_more()
-            && let Poll::Ready(outcome) = poll_fn(|cx| Poll::Ready(running.as_mut().poll(cx))).await
+            && let Poll::Ready(outcome) =
+                poll_fn(|cx| Poll::Ready(answering.as_mut().poll(cx))).await
         {
             note(&self.proven, &outcome);
             return self.say(&asked, outcome);
         }
         let limit = packet.header.timeout.unwrap_or(self.server.options.timeout);
-        let (outbox, sequence) = (Arc::clone(&self.outbox), asked.sequence());
-        let proven = Arc::clone(&self.proven);
-        let task = self.running.spawn(async move {
-            let outcome = timeout(limit, running).await.unwrap_or_else(|_| {
+        let (outbox, proven) = (Arc::clone(&self.outbox), Arc::clone(&self.proven));
+        self.running.start(asked.sequence(), async move {
+            let outcome = timeout(limit, answering).await.unwrap_or_else(|_| {
                 let reason = "the deadline passed while the call was running";
                 Err(CallError::new(ErrorKind::Timeout.into(), reason))
             });
             note(&proven, &outcome);
-            if outbox.push(|out| asked.answer(outcome, out)).is_err() {
+            let pushed = outbox.push(|out| {
+                asked.answer(outcome, |framing, header, message, _, limit| {
+                    append(framing, header, message, limit, out)
+                })
+            });
+            if pushed.is_err() {
                 outbox.close(); // An answer is lost: its caller must learn that.
             }
         });
-        self.cancellable.insert(sequence, task);
         Ok(())
     }
 
     fn say(&mut self, asked: &Asked, outcome: Result<Reply, CallError>) -> io::Result<()> {
-        asked.answer(outcome, self.link.output()).map_err(io::Error::other)
+        let output = self.link.output();
+        let said = asked.answer(outcome, |framing, header, message, body, limit| {
+            output.push(framing, header, message, body, limit)
+        });
+        said.map_err(io::Error::other)
     }
 
     /// The call, not yet polled; or why it is refused.
-    fn begin(&self, packet: &Packet, message: &Message<'_>) -> Result<Running, CallError> {
+    fn begin(&self, packet: &Packet, message: &Message<'_>) -> Result<Answering, CallError> {
         if !matches!(message.kind, MessageType::Call | MessageType::Oneway) {
             return Err(CallError::new(CallErrorKind::Framework, "a call was expected"));
         }
-        let server = Arc::clone(&self.server);
+        let server = &self.server;
         let meant = packet.header.service.as_deref();
         if meant.is_some_and(|meant| meant != server.service.as_str()) {
             let reason = format!("this instance serves {}", server.service);
             return Err(CallError::new(CallErrorKind::WrongInstance, reason));
         }
-        let slot = Arc::clone(&server.slots).try_acquire_owned().map_err(|_| {
+        let slot = Slot::take(server).ok_or_else(|| {
             let reason = "too many calls to this instance are in flight";
             CallError::new(ErrorKind::Overloaded.into(), reason)
         })?;
@@ -190,7 +192,7 @@ impl Connection {
             .with_timeout(packet.header.timeout.unwrap_or(server.options.timeout))
             .with_oneway(message.kind == MessageType::Oneway);
         call.headers.clone_from(&packet.header.headers);
-        Ok(Box::pin(handle(server, call, slot)))
+        Ok(Box::pin(handle(call, slot)))
     }
 }
 
@@ -200,13 +202,27 @@ fn note(proven: &AtomicBool, outcome: &Result<Reply, CallError>) {
     }
 }
 
-async fn handle(
-    server: Arc<Server>,
-    call: Call,
-    _slot: OwnedSemaphorePermit,
-) -> Result<Reply, CallError> {
-    let outcome = AssertUnwindSafe(server.handler.handle(call)).catch_unwind().await;
+async fn handle(call: Call, slot: Slot) -> Result<Reply, CallError> {
+    let outcome = AssertUnwindSafe(slot.0.handler.handle(call)).catch_unwind().await;
     outcome.unwrap_or_else(|_| {
         Err(CallError::new(CallErrorKind::Framework, "the handler of the call panicked"))
     })
+}
+
+/// One call of those a host takes at a time.
+struct Slot(Arc<Server>);
+
+impl Slot {
+    fn take(server: &Arc<Server>) -> Option<Self> {
+        let slot = Self(Arc::clone(server));
+        // Its drop takes back a slot that is one too many.
+        let before = server.inflight.fetch_add(1, Ordering::Relaxed);
+        (before < server.options.max_inflight).then_some(slot)
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.0.inflight.fetch_sub(1, Ordering::Relaxed);
+    }
 }

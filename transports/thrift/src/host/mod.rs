@@ -4,17 +4,19 @@ mod accept;
 mod asked;
 mod connection;
 mod json_handler;
+mod running;
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use registry_api::call::{Handler, Host};
 use registry_api::{Address, Offer, ServiceName};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use tokio::time::timeout;
 
@@ -122,7 +124,7 @@ impl ThriftHost {
             handler,
             options,
             closing: closing.subscribe(),
-            slots: Arc::new(Semaphore::new(options.max_inflight)),
+            inflight: AtomicUsize::new(0),
         });
         let task = tokio::spawn(server.run(connections));
         Self {
@@ -166,7 +168,7 @@ struct Server {
     handler: Arc<dyn Handler>,
     options: HostOptions,
     closing: watch::Receiver<bool>,
-    slots: Arc<Semaphore>,
+    inflight: AtomicUsize,
 }
 
 impl Server {

@@ -2,25 +2,25 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::{Pin, pin};
-use std::task::{Context, Poll, ready};
-
-use bytes::{Buf, BytesMut};
-use tokio::io::AsyncReadExt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use super::dial::Stream;
+use super::inbox::Inbox;
 use super::outbox::Outbox;
-use crate::wire::{Packet, Splitter, WireError};
+use super::output::Output;
+use crate::wire::Packet;
 
 /// A connection with its two buffers. Writing never waits for reading, nor the
 /// other way round: two peers that both write first do not block each other.
 pub(crate) struct Duplex<S> {
     stream: S,
-    input: BytesMut,
-    splitter: Splitter,
-    output: BytesMut,
-    /// How much to make room for: grows when reads fill it.
-    chunk: usize,
+    inbox: Inbox,
+    output: Output,
+    /// Whether everything was written since somebody asked.
+    wrote: bool,
+    /// Whether a turn ends when everything is written.
+    reports_writes: bool,
 }
 
 /// What a turn brought.
@@ -30,39 +30,36 @@ pub(crate) enum Event {
     Arrived,
     /// The peer will send nothing more.
     Ended,
-    /// Everything that was to be written is.
+    /// Nothing: somebody wants the connection to be looked at.
+    Nudged,
+    /// Everything that was to be written is; told where it was asked for.
     Written,
 }
-
-/// Read at a time at first.
-const MIN_CHUNK: usize = 4 * 1024;
-/// The most that is set aside for what may come.
-const MAX_CHUNK: usize = 64 * 1024;
 
 impl<S: Stream> Duplex<S> {
     pub(crate) fn new(stream: S, limit: usize) -> Self {
         Self {
             stream,
-            input: BytesMut::new(),
-            splitter: Splitter::new(limit),
-            output: BytesMut::new(),
-            chunk: MIN_CHUNK,
+            inbox: Inbox::new(limit),
+            output: Output::default(),
+            wrote: false,
+            reports_writes: false,
         }
     }
 
     /// The next message that is here as a whole.
     pub(crate) fn next(&mut self) -> io::Result<Option<Packet>> {
-        self.splitter.next(&mut self.input).map_err(invalid)
+        self.inbox.next()
     }
 
     /// Changes the largest message that is taken.
     pub(crate) fn set_limit(&mut self, limit: usize) {
-        self.splitter.set_limit(limit);
+        self.inbox.set_limit(limit);
     }
 
     /// Whether bytes of a next message are here.
     pub(crate) fn has_more(&self) -> bool {
-        !self.input.is_empty()
+        !self.inbox.is_empty()
     }
 
     /// Whether something is still to be written.
@@ -70,12 +67,22 @@ impl<S: Stream> Duplex<S> {
         !self.output.is_empty()
     }
 
+    /// Lets turns end when everything is written.
+    pub(crate) fn report_writes(&mut self) {
+        self.reports_writes = true;
+    }
+
+    /// Whether writing came to an end since this was last asked.
+    pub(crate) fn has_written(&mut self) -> bool {
+        std::mem::take(&mut self.wrote)
+    }
+
     /// What is written next, before what waits in an outbox.
-    pub(crate) fn output(&mut self) -> &mut BytesMut {
+    pub(crate) fn output(&mut self) -> &mut Output {
         &mut self.output
     }
 
-    /// Writes and reads until something has happened.
+    /// Writes and reads until something has come.
     ///
     /// Safe to cancel. What appears in `outbox` is written too, after one yield:
     /// others who are about to say something get to, and all of it is one write.
@@ -86,7 +93,10 @@ impl<S: Stream> Duplex<S> {
                 Some(event) => return Ok(event),
                 None => {
                     tokio::task::yield_now().await;
-                    outbox.take(&mut self.output);
+                    outbox.take(self.output.bytes());
+                    if self.output.is_empty() {
+                        return Ok(Event::Nudged);
+                    }
                 }
             }
         }
@@ -94,53 +104,22 @@ impl<S: Stream> Duplex<S> {
 
     /// `None` once the outbox has something and all before it is written.
     fn poll(&mut self, cx: &mut Context<'_>, outbox: &Outbox) -> Poll<io::Result<Option<Event>>> {
-        let wrote = match self.poll_write(cx) {
-            Poll::Ready(wrote) => wrote?,
-            Poll::Pending => false,
-        };
-        if let Poll::Ready(read) = self.poll_read(cx) {
+        if let Poll::Ready(wrote) = self.output.poll_write(cx, Pin::new(&mut self.stream)) {
+            let wrote = wrote?;
+            self.wrote |= wrote;
+            if wrote && self.reports_writes {
+                return Poll::Ready(Ok(Some(Event::Written)));
+            }
+        }
+        if let Poll::Ready(read) = self.inbox.poll_fill(cx, Pin::new(&mut self.stream)) {
             let event = if read? == 0 { Event::Ended } else { Event::Arrived };
             return Poll::Ready(Ok(Some(event)));
-        }
-        if wrote {
-            return Poll::Ready(Ok(Some(Event::Written)));
         }
         match self.output.is_empty() {
             true => outbox.poll_filled(cx).map(|()| Ok(None)),
             false => Poll::Pending,
         }
     }
-
-    /// Ready with whether something was written, and everything is.
-    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
-        let before = self.output.len();
-        while !self.output.is_empty() {
-            match Pin::new(&mut self.stream).poll_write(cx, &self.output) {
-                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(Ok(written)) => self.output.advance(written),
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => return Poll::Pending,
-            }
-        }
-        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
-        self.output.clear(); // Its room is there again.
-        Poll::Ready(Ok(before > 0))
-    }
-
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let missing = self.splitter.announced().saturating_sub(self.input.len());
-        self.input.reserve(missing.clamp(self.chunk, MAX_CHUNK));
-        let room = self.input.capacity() - self.input.len();
-        let read = ready!(pin!(self.stream.read_buf(&mut self.input)).poll(cx))?;
-        if read == room {
-            self.chunk = (self.chunk * 2).min(MAX_CHUNK);
-        }
-        Poll::Ready(Ok(read))
-    }
-}
-
-pub(crate) fn invalid(error: WireError) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
 impl<S> std::fmt::Debug for Duplex<S> {

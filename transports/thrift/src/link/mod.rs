@@ -2,8 +2,10 @@
 
 mod dial;
 mod duplex;
+mod inbox;
 mod mux;
 mod outbox;
+mod output;
 mod peers;
 mod ping_pong;
 mod pool;
@@ -11,6 +13,7 @@ mod pool;
 pub use self::dial::{Dial, Stream, TcpDial};
 pub(crate) use self::duplex::{Duplex, Event};
 pub(crate) use self::outbox::Outbox;
+pub(crate) use self::output::Output;
 pub(crate) use self::peers::Peers;
 
 use bytes::BytesMut;
@@ -49,15 +52,24 @@ impl<'a> Question<'a> {
         Self { call, manner, header, limit }
     }
 
-    /// Appends the message that asks it.
-    pub(crate) fn append(&self, sequence: i32, out: &mut BytesMut) -> Result<(), WireError> {
-        let message = Message {
+    fn message(&self, sequence: i32) -> Message<'_> {
+        Message {
             kind: if self.call.oneway { MessageType::Oneway } else { MessageType::Call },
             method: &self.call.method,
             sequence,
             body: &self.call.payload,
-        };
-        append(self.manner.framing, &self.header, &message, self.limit, out)
+        }
+    }
+
+    /// Appends the message that asks it.
+    pub(crate) fn append(&self, sequence: i32, out: &mut BytesMut) -> Result<(), WireError> {
+        append(self.manner.framing, &self.header, &self.message(sequence), self.limit, out)
+    }
+
+    /// The same to what one connection writes by itself.
+    fn push(&self, sequence: i32, out: &mut Output) -> Result<(), WireError> {
+        let message = self.message(sequence);
+        out.push(self.manner.framing, &self.header, &message, &self.call.payload, self.limit)
     }
 }
 

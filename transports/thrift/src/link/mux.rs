@@ -157,10 +157,10 @@ impl Shared {
                 biased;
                 event = link.turn(&self.outbox) => match event? {
                     Event::Ended => return Ok(()),
-                    Event::Arrived | Event::Written => idle = 0,
+                    Event::Arrived | Event::Nudged | Event::Written => idle = 0,
                 },
                 _ = looks.tick() => {
-                    idle += 1;
+                    idle = if link.has_written() { 0 } else { idle + 1 };
                     if idle > 2 && self.calls().is_idle() && self.outbox.is_empty() {
                         return Ok(());
                     }

@@ -20,6 +20,8 @@ struct Inner {
     bytes: BytesMut,
     /// Of the task that waits for something to write.
     waiting: Option<Waker>,
+    /// Whether the task is to look up although there is nothing to write.
+    nudged: bool,
     closed: bool,
 }
 
@@ -66,10 +68,22 @@ impl Outbox {
         Ok(())
     }
 
-    /// Ready once something waits.
+    /// Wakes the connection although there is nothing to write.
+    pub(crate) fn nudge(&self) {
+        let waiting = {
+            let mut inner = self.lock();
+            inner.nudged = true;
+            inner.waiting.take()
+        };
+        if let Some(waker) = waiting {
+            waker.wake();
+        }
+    }
+
+    /// Ready once something waits, or somebody has nudged.
     pub(crate) fn poll_filled(&self, cx: &Context<'_>) -> Poll<()> {
         let mut inner = self.lock();
-        if !inner.bytes.is_empty() {
+        if !inner.bytes.is_empty() || std::mem::take(&mut inner.nudged) {
             return Poll::Ready(());
         }
         match &mut inner.waiting {
@@ -98,5 +112,6 @@ impl Outbox {
     /// Refuses what comes from now on.
     pub(crate) fn close(&self) {
         self.lock().closed = true;
+        self.nudge();
     }
 }

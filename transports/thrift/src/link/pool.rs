@@ -31,7 +31,7 @@ impl Pool {
     ) -> Result<Reply, CallError> {
         let mut connection = match self.take() {
             Some(connection) => connection,
-            None => PingPong::new(dial.dial(address).await?),
+            None => PingPong::new(dial.dial(address).await?, question.limit),
         };
         let answer = connection.exchange(question).await;
         if !connection.is_engaged() {

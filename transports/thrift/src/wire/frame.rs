@@ -157,12 +157,25 @@ pub(crate) fn append(
     limit: usize,
     out: &mut BytesMut,
 ) -> Result<(), WireError> {
+    out.reserve(message.length().min(limit) + 64);
+    append_head(framing, header, message, limit, out)?;
+    out.put_slice(message.body);
+    Ok(())
+}
+
+/// Appends a message without its body, or nothing if it is too large.
+pub(crate) fn append_head(
+    framing: Framing,
+    header: &Header,
+    message: &Message<'_>,
+    limit: usize,
+    out: &mut BytesMut,
+) -> Result<(), WireError> {
     let length = message.length();
     if length > limit {
         return Err(TOO_LARGE);
     }
     let begin = out.len();
-    out.reserve(length + 64);
     match framing {
         Framing::Unframed => {}
         Framing::Framed => out.put_u32(length as u32), // Far below 4 GiB.
@@ -177,7 +190,7 @@ pub(crate) fn append(
             }
         }
     }
-    message.append(out);
+    message.append_head(out);
     Ok(())
 }
 

@@ -68,12 +68,12 @@ impl<'a> Message<'a> {
         12 + self.method.len() + self.body.len()
     }
 
-    pub(super) fn append(&self, out: &mut BytesMut) {
+    /// Appends everything before the body.
+    pub(super) fn append_head(&self, out: &mut BytesMut) {
         out.put_u32(VERSION_1 | self.kind as u32);
         out.put_u32(self.method.len() as u32); // Far below its limit.
         out.put_slice(self.method.as_bytes());
         out.put_i32(self.sequence);
-        out.put_slice(self.body);
     }
 }
 
@@ -127,7 +127,8 @@ mod tests {
             body: &[kind::BOOL, 0, 1, 1, kind::STOP],
         };
         let mut bytes = BytesMut::new();
-        message.append(&mut bytes);
+        message.append_head(&mut bytes);
+        bytes.put_slice(message.body);
         assert_eq!(bytes.len(), message.length());
         assert_eq!(Message::parse(&bytes), Ok(message));
         let head = bytes.len() - 5;
