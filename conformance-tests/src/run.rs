@@ -58,8 +58,8 @@ pub(crate) fn in_a_runtime(run: impl Future<Output = Result<(), Failure>>) -> Ou
 /// The whole suite as a test binary (`harness = false`).
 ///
 /// Understands the arguments of `cargo test`, several name filters included.
-/// `PORTOLAN_REQUIRE` (a list of target names, or `all`) turns what is absent
-/// into failures; `PORTOLAN_REPORT` names a directory for the reports.
+/// `PORTOLAN_REQUIRE` (a list of target names, or `all`, without those written
+/// `-name`) turns what is absent into failures; `PORTOLAN_REPORT` names a directory for the reports.
 pub fn main(targets: &[Arc<dyn Target>], gaps: &str) -> ExitCode {
     main_with_wires(targets, &[], gaps)
 }
@@ -166,7 +166,8 @@ fn complete(outcome: &Outcome) -> Result<Completion, Failed> {
 /// Absence is a failure where the environment was promised to be complete.
 fn required(target: &str, outcome: Outcome) -> Outcome {
     let required = env::var("PORTOLAN_REQUIRE").unwrap_or_default();
-    let named = required.split(',').any(|name| name == "all" || name == target);
+    let names = |wanted: &str| required.split(',').any(|name| name == wanted);
+    let named = (names("all") || names(target)) && !names(&format!("-{target}"));
     match outcome {
         Outcome::Absent(reason) if named => {
             Outcome::Fail(format!("absent, and PORTOLAN_REQUIRE asks for it: {reason}"))

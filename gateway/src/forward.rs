@@ -89,7 +89,8 @@ impl Forward {
         let mut bytes = 0;
         for (name, value) in headers {
             let name = name.as_str();
-            let Ok(value) = value.to_str() else { continue };
+            // UTF-8, which HTTP lets pass and Thrift needs.
+            let Ok(value) = std::str::from_utf8(value.as_bytes()) else { continue };
             bytes += name.len() + value.len();
             let is_own = own.iter().any(|named| named.eq_ignore_ascii_case(name));
             if !self.allows(name) || is_own {

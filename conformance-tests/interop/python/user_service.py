@@ -16,10 +16,10 @@ import urllib.request
 from thrift.protocol.TBinaryProtocol import TBinaryProtocolFactory
 from thrift.server.TServer import TThreadedServer
 from thrift.transport.TSocket import TServerSocket
-from thrift.transport.TTransport import TFramedTransportFactory
+from thrift.transport.TTransport import TBufferedTransportFactory, TFramedTransportFactory
 
 from users import UserService
-from users.ttypes import Address, Plan, User, UserNotFound
+from users.ttypes import Address, Contact, Plan, User, UserNotFound
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -32,6 +32,8 @@ class Users:
                 plan=Plan.TEAM, tags=["math", "engines"], logins_by_country={"GB": 12, "FR": 3},
                 address=Address(street="St James's Square", city="London"),
                 avatar=bytes([0, 255, 16]), active=True, score=9.75, groups={1, 5}, age=36, level=-1,
+                visits=9, contact=Contact(home=Address(street="Ockham")),
+                circles={-1: [{1, 2}, set()]},
             )
         }
 
@@ -100,21 +102,26 @@ def main():
     arguments.add_argument("--gateway", required=True)
     arguments.add_argument("--api-key")
     arguments.add_argument("--beat", type=float, default=0.5)
+    arguments.add_argument("--transport", choices=["framed", "buffered"], default="framed")
     given = arguments.parse_args()
 
     transport = TServerSocket(host="127.0.0.1", port=0)
     transport.listen()
     port = transport.handle.getsockname()[1]
     transport.listen = lambda: None  # It listens already; the server would bind again.
+    framing = {"framed": TFramedTransportFactory, "buffered": TBufferedTransportFactory}
     server = TThreadedServer(
         UserService.Processor(Users()), transport,
-        TFramedTransportFactory(), TBinaryProtocolFactory(), daemon=True)
+        framing[given.transport](), TBinaryProtocolFactory(), daemon=True)
 
     key = given.api_key or register(given.gateway)
-    connected = post(given.gateway, "/connect", {
+    connection = {
         "ApiKey": key, "ServiceName": "UserService",
         "ServerAddress": "127.0.0.01", "ServerPort": str(port),
-    })
+    }
+    if given.transport != "framed":
+        connection["Metadata"] = {"thrift.framing": given.transport}
+    connected = post(given.gateway, "/connect", connection)
     server_id = connected["ServerID"]
     threading.Thread(
         target=beat, args=(given.gateway, key, server_id, given.beat), daemon=True).start()

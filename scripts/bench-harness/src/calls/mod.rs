@@ -82,11 +82,24 @@ pub fn measure(table: &mut Table) {
             row("thrift pooled / volo-thrift, framed", against_peer, &peer, &pooled);
             let (against_floor, against_pooled) = if loops == 64 { (0.5, 2.0) } else { (0.0, 0.0) };
             let against_pooled = if size == 128 { against_pooled } else { 0.0 };
-            row("thrift multiplexed / bare socket, a task and a deadline per call",
-                against_floor, &mux_floor, &multiplexed);
-            row("thrift multiplexed / bare socket pooled", against_pooled, &pooled_floor, &multiplexed);
-            row("thrift as our host offers it (TTHeader) / bare socket, a task and a deadline per call",
-                0.0, &mux_floor, &as_offered);
+            row(
+                "thrift multiplexed / bare socket, a task and a deadline per call",
+                against_floor,
+                &mux_floor,
+                &multiplexed,
+            );
+            row(
+                "thrift multiplexed / bare socket pooled",
+                against_pooled,
+                &pooled_floor,
+                &multiplexed,
+            );
+            row(
+                "thrift as our host offers it (TTHeader) / bare socket, a task and a deadline per call",
+                0.0,
+                &mux_floor,
+                &as_offered,
+            );
         }
     }
 }
@@ -141,7 +154,9 @@ fn ours_over(clients: &Runtime, at: SocketAddr, facts: &[(&str, &str)]) -> Make 
     let facts = Metadata::new(facts.iter().copied()).expect("facts");
     Box::new(move || {
         let (caller, address, facts) = (Arc::clone(&caller), address.clone(), facts.clone());
-        Box::pin(async move { let service = service();
-            Box::new(Ours { caller, service, address, facts }) as Box<dyn Calling> })
+        Box::pin(async move {
+            let service = service();
+            Box::new(Ours { caller, service, address, facts }) as Box<dyn Calling>
+        })
     })
 }
