@@ -44,9 +44,8 @@ struct Quiet {
 /// A call at work, with the place it takes.
 type Answering = Pin<Box<dyn Future<Output = Result<Reply, CallError>> + Send>>;
 
-const TICK: Duration = Duration::from_secs(5);
-/// A peer may be stuck in the middle of something for so many ticks: 5 to 10 s.
-const HALF: u32 = 2;
+/// Ticks in the time that a peer may be stuck: it is closed in the last quarter.
+const TICKS: u32 = 4;
 
 impl Connection {
     pub(super) fn new(server: Arc<Server>, stream: Box<dyn Stream>) -> Self {
@@ -72,7 +71,7 @@ impl Connection {
         let mut closing = self.server.closing.clone();
         let mut closing = pin!(closing.wait_for(|closing| *closing));
         let mut draining = false;
-        let mut ticks = interval(TICK);
+        let mut ticks = interval(self.tick_length());
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             if self.proven.load(Ordering::Relaxed) {
@@ -109,6 +108,10 @@ impl Connection {
         self.running.len() == 0 && self.outbox.is_empty() && !self.link.is_writing()
     }
 
+    fn tick_length(&self) -> Duration {
+        (self.server.options.stuck / TICKS).max(Duration::from_millis(1))
+    }
+
     /// Closes what has been quiet for too long.
     fn tick(&mut self) -> io::Result<()> {
         if self.link.has_written() {
@@ -116,8 +119,8 @@ impl Connection {
         }
         self.quiet.read += 1;
         self.quiet.half += u32::from(self.link.has_more() || self.link.is_writing());
-        let idle = TICK * (self.quiet.read - 1) >= self.server.options.idle;
-        if self.quiet.half > HALF || (idle && self.is_settled()) {
+        let idle = self.tick_length() * self.quiet.read > self.server.options.idle;
+        if self.quiet.half >= TICKS || (idle && self.is_settled()) {
             return Err(io::ErrorKind::TimedOut.into());
         }
         Ok(())

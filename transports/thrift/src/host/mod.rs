@@ -32,6 +32,9 @@ use crate::{MAX_MESSAGE, manner};
 pub struct HostOptions {
     /// A connection that sends nothing for this long is closed.
     pub idle: Duration,
+    /// A connection that is stuck for this long in the middle of a message, or
+    /// of an answer that its peer does not read, is closed.
+    pub stuck: Duration,
     /// The most connections at a time; more wait in the listener's queue.
     pub connections: usize,
     /// The most calls at a time; more are answered as `Overloaded`.
@@ -48,11 +51,12 @@ pub struct HostOptions {
 }
 
 impl Default for HostOptions {
-    /// 60 s idle, 10,000 connections, 4,096 calls of 60 s, messages of 1 MiB from
+    /// 60 s idle, 10 s stuck, 10,000 connections, 4,096 calls of 60 s, messages of 1 MiB from
     /// the first, 10 s to drain.
     fn default() -> Self {
         Self {
             idle: Duration::from_secs(60),
+            stuck: Duration::from_secs(10),
             connections: 10_000,
             max_inflight: 4_096,
             timeout: Duration::from_secs(60),
@@ -64,6 +68,13 @@ impl Default for HostOptions {
 }
 
 impl HostOptions {
+    /// Sets how long a connection may be idle, and stuck.
+    #[must_use]
+    pub fn with_patience(mut self, idle: Duration, stuck: Duration) -> Self {
+        (self.idle, self.stuck) = (idle, stuck);
+        self
+    }
+
     /// Sets the most calls at a time.
     #[must_use]
     pub fn with_max_inflight(mut self, calls: usize) -> Self {

@@ -20,8 +20,10 @@ pub(super) struct Inbox {
 
 /// Read at a time at first.
 const MIN_CHUNK: usize = 4 * 1024;
-/// The most that is set aside for what may come.
+/// Read at a time at most.
 const MAX_CHUNK: usize = 64 * 1024;
+/// The most that is set aside for what was only announced.
+const TRUSTED: usize = 16 * 1024;
 
 impl Inbox {
     pub(super) fn new(limit: usize) -> Self {
@@ -49,7 +51,7 @@ impl Inbox {
         mut stream: Pin<&mut impl AsyncRead>,
     ) -> Poll<io::Result<usize>> {
         let missing = self.splitter.announced().saturating_sub(self.buffer.len());
-        self.buffer.reserve(missing.clamp(self.chunk, MAX_CHUNK));
+        self.buffer.reserve(missing.clamp(self.chunk, self.chunk.max(TRUSTED)));
         let room = self.buffer.capacity() - self.buffer.len();
         let read = ready!(pin!(stream.read_buf(&mut self.buffer)).poll(cx))?;
         if read == room {
