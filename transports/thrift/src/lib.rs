@@ -13,6 +13,8 @@
 mod answer;
 mod caller;
 mod cancel;
+#[cfg(test)]
+mod fuzz;
 mod host;
 pub mod idl;
 pub mod json;
