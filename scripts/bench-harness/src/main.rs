@@ -9,6 +9,7 @@ mod allocations;
 mod beats;
 mod picks;
 mod rounds;
+mod transcode;
 mod watchers;
 
 use rounds::Table;
@@ -22,8 +23,12 @@ fn main() {
         .expect("a runtime");
     let _entered = runtime.enter();
     let mut table = Table::new();
-    let groups: [(&str, fn(&tokio::runtime::Runtime, &mut Table)); 3] =
-        [("pick", picks::measure), ("beat", beats::measure), ("watch", watchers::measure)];
+    let groups: [(&str, fn(&tokio::runtime::Runtime, &mut Table)); 4] = [
+        ("pick", picks::measure),
+        ("beat", beats::measure),
+        ("watch", watchers::measure),
+        ("json", |_, table| transcode::measure(table)),
+    ];
     for (name, measure) in groups {
         if name.contains(&filter) {
             eprintln!("measuring: {name}");

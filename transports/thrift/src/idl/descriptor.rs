@@ -131,6 +131,7 @@ impl Fields {
 
     /// The place of a name. Most writers keep the order of the IDL: `next` is
     /// looked at first.
+    #[inline]
     pub(crate) fn named(&self, name: &str, next: usize) -> Option<usize> {
         if self.all.get(next).is_some_and(|field| field.name == name) {
             return Some(next);
@@ -141,6 +142,7 @@ impl Fields {
     }
 
     /// The place of a number.
+    #[inline]
     pub(crate) fn numbered(&self, id: i16, next: usize) -> Option<usize> {
         if self.all.get(next).is_some_and(|field| field.id == id) {
             return Some(next);

@@ -293,6 +293,14 @@ impl<'a, 'o> Decoder<'a, 'o> {
     }
 
     fn text(&mut self, text: &str) -> Result<()> {
+        // Most texts need no escapes, and those that do are somebody else's art.
+        if !text.bytes().fold(false, |escapes, byte| escapes | needs_escape(byte)) {
+            self.out.reserve(text.len() + 2);
+            self.put(b"\"");
+            self.put(text.as_bytes());
+            self.put(b"\"");
+            return Ok(());
+        }
         serde_json::to_writer(&mut *self.out, text).map_err(|e| ValueError::new(e.to_string()))
     }
 
@@ -304,6 +312,11 @@ impl<'a, 'o> Decoder<'a, 'o> {
         let _ = STANDARD.encode_slice(bytes, &mut self.out[start..]);
         self.put(b"\"");
     }
+}
+
+/// Whether JSON writes a byte of a text otherwise than as it is.
+fn needs_escape(byte: u8) -> bool {
+    byte < 0x20 || byte == b'"' || byte == b'\\'
 }
 
 /// A map's key as it is shown in an error's path.

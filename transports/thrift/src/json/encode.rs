@@ -116,7 +116,12 @@ impl<'a> Encoder<'a> {
     fn run(&mut self, json: Json<'_>, shape: Shape<'a>) -> Result<()> {
         let ended = match json {
             Json::Text(text) => {
-                let mut parser = serde_json::Deserializer::from_slice(text);
+                // Once for the whole text, and not once for every string in it.
+                let text = std::str::from_utf8(text).map_err(|error| {
+                    let at = error.valid_up_to();
+                    ValueError::new(format!("is not UTF-8 at byte {at}"))
+                })?;
+                let mut parser = serde_json::Deserializer::from_str(text);
                 let ended = Seed { encoder: self, shape }.deserialize(&mut parser);
                 ended.and_then(|written| parser.end().map(|()| written))
             }
@@ -154,6 +159,7 @@ impl<'a> Encoder<'a> {
     }
 
     /// Zeros and defaults are longer than what stands for them in JSON.
+    #[inline]
     fn bounded<E: serde::de::Error>(&mut self) -> std::result::Result<(), E> {
         match self.out.bytes.len() {
             0..=MAX_MESSAGE => Ok(()),
@@ -373,20 +379,14 @@ impl<'de> DeserializeSeed<'de> for Seed<'_, '_> {
                 deserializer.deserialize_ignored_any(IgnoredAny)?;
                 Ok(Written::Something)
             }
-            Shape::Fields(..) | Shape::Value(_) => {
-                self.encoder.deeper()?;
-                let encoder = self.encoder;
-                let written = deserializer
-                    .deserialize_any(Seed { encoder: &mut *encoder, shape: self.shape });
-                encoder.depth -= 1;
-                written
-            }
+            Shape::Fields(..) | Shape::Value(_) => deserializer.deserialize_any(self),
         }
     }
 }
 
 impl Seed<'_, '_> {
     /// Writes a value that is no container.
+    #[inline]
     fn scalar<E: serde::de::Error>(
         self,
         write: impl FnOnce(&Type, &mut Writer) -> Result<()>,
@@ -433,7 +433,9 @@ impl<'de> Visitor<'de> for Seed<'_, '_> {
     fn visit_seq<A: SeqAccess<'de>>(self, sequence: A) -> std::result::Result<Written, A::Error> {
         match self.shape {
             Shape::Value(Type::List(element) | Type::Set(element)) => {
+                self.encoder.deeper()?;
                 self.encoder.sequence(element, sequence)?;
+                self.encoder.depth -= 1;
                 Ok(Written::Something)
             }
             Shape::Value(ty) => Err(self.encoder.fail(expected(ty))),
@@ -445,6 +447,7 @@ impl<'de> Visitor<'de> for Seed<'_, '_> {
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> std::result::Result<Written, A::Error> {
         let encoder = self.encoder;
+        encoder.deeper()?;
         match self.shape {
             Shape::Value(Type::Map(key, element)) => encoder.map(key, element, map)?,
             Shape::Value(Type::Struct(place)) => {
@@ -456,6 +459,7 @@ impl<'de> Visitor<'de> for Seed<'_, '_> {
             Shape::Value(ty) => return Err(encoder.fail(expected(ty))),
             Shape::Anything => return Err(A::Error::custom("nothing was expected")),
         }
+        encoder.depth -= 1;
         Ok(Written::Something)
     }
 }

@@ -51,6 +51,7 @@ impl Number {
 }
 
 /// Writes a JSON number.
+#[inline]
 pub(super) fn write_number(ty: &Type, number: Number, out: &mut Writer) -> Result<()> {
     match ty {
         Type::Double => out.f64(finite(number.double())?),
@@ -66,6 +67,7 @@ pub(super) fn write_number(ty: &Type, number: Number, out: &mut Writer) -> Resul
 
 /// Writes a JSON text: itself, or what it says where something else is wanted,
 /// as query strings and keys of objects need it.
+#[inline]
 pub(super) fn write_text(ty: &Type, text: &str, out: &mut Writer) -> Result<()> {
     let number = || text.trim().parse::<i64>().map_err(|_| expected(ty));
     match ty {
@@ -94,6 +96,7 @@ pub(super) fn write_text(ty: &Type, text: &str, out: &mut Writer) -> Result<()> 
 }
 
 /// Writes true or false.
+#[inline]
 pub(super) fn write_bool(ty: &Type, value: bool, out: &mut Writer) -> Result<()> {
     match ty {
         Type::Bool => out.u8(u8::from(value)),

@@ -60,22 +60,26 @@ impl<'a> Reader<'a> {
         self.rest
     }
 
+    #[inline]
     pub(crate) fn take(&mut self, count: usize) -> Result<&'a [u8], WireError> {
         let (taken, rest) = self.rest.split_at_checked(count).ok_or(WireError::Truncated)?;
         self.rest = rest;
         Ok(taken)
     }
 
+    #[inline]
     fn array<const N: usize>(&mut self) -> Result<[u8; N], WireError> {
         let (taken, rest) = self.rest.split_first_chunk().ok_or(WireError::Truncated)?;
         self.rest = rest;
         Ok(*taken)
     }
 
+    #[inline]
     pub(crate) fn u8(&mut self) -> Result<u8, WireError> {
         Ok(self.array::<1>()?[0])
     }
 
+    #[inline]
     pub(crate) fn bool(&mut self) -> Result<bool, WireError> {
         match self.u8()? {
             0 => Ok(false),
@@ -84,33 +88,40 @@ impl<'a> Reader<'a> {
         }
     }
 
+    #[inline]
     pub(crate) fn i16(&mut self) -> Result<i16, WireError> {
         Ok(i16::from_be_bytes(self.array()?))
     }
 
+    #[inline]
     pub(crate) fn i32(&mut self) -> Result<i32, WireError> {
         Ok(i32::from_be_bytes(self.array()?))
     }
 
+    #[inline]
     pub(crate) fn i64(&mut self) -> Result<i64, WireError> {
         Ok(i64::from_be_bytes(self.array()?))
     }
 
+    #[inline]
     pub(crate) fn f64(&mut self) -> Result<f64, WireError> {
         Ok(f64::from_be_bytes(self.array()?))
     }
 
+    #[inline]
     pub(crate) fn bytes(&mut self) -> Result<&'a [u8], WireError> {
         let count = self.i32()?;
         let length = usize::try_from(count).map_err(|_| WireError::Count(count))?;
         self.take(length)
     }
 
+    #[inline]
     pub(crate) fn string(&mut self) -> Result<&'a str, WireError> {
         std::str::from_utf8(self.bytes()?).map_err(|_| WireError::Utf8)
     }
 
     /// The head of the next field; `None` at the end of the struct.
+    #[inline]
     pub(crate) fn field(&mut self) -> Result<Option<(u8, i16)>, WireError> {
         match self.u8()? {
             kind::STOP => Ok(None),
@@ -201,41 +212,51 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
+    #[inline]
     pub(crate) fn u8(&mut self, value: u8) {
         self.bytes.push(value);
     }
 
+    #[inline]
     pub(crate) fn i16(&mut self, value: i16) {
-        self.bytes.extend(value.to_be_bytes());
+        self.bytes.extend_from_slice(&value.to_be_bytes());
     }
 
+    #[inline]
     pub(crate) fn i32(&mut self, value: i32) {
-        self.bytes.extend(value.to_be_bytes());
+        self.bytes.extend_from_slice(&value.to_be_bytes());
     }
 
+    #[inline]
     pub(crate) fn i64(&mut self, value: i64) {
-        self.bytes.extend(value.to_be_bytes());
+        self.bytes.extend_from_slice(&value.to_be_bytes());
     }
 
+    #[inline]
     pub(crate) fn f64(&mut self, value: f64) {
-        self.bytes.extend(value.to_be_bytes());
+        self.bytes.extend_from_slice(&value.to_be_bytes());
     }
 
+    #[inline]
     pub(crate) fn bytes(&mut self, value: &[u8]) {
+        self.bytes.reserve(4 + value.len());
         self.count(value.len());
-        self.bytes.extend(value);
+        self.bytes.extend_from_slice(value);
     }
 
+    #[inline]
     pub(crate) fn field(&mut self, kind: u8, id: i16) {
-        self.u8(kind);
-        self.i16(id);
+        let [high, low] = id.to_be_bytes();
+        self.bytes.extend_from_slice(&[kind, high, low]);
     }
 
+    #[inline]
     pub(crate) fn stop(&mut self) {
         self.u8(kind::STOP);
     }
 
     /// A length or count; messages are far smaller than an i32 can say.
+    #[inline]
     pub(crate) fn count(&mut self, count: usize) {
         self.i32(i32::try_from(count).unwrap_or(i32::MAX));
     }
