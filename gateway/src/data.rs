@@ -1,76 +1,114 @@
 //! The data path: `GET|POST /:service/:path` to a Thrift call.
 
-use std::sync::Arc;
+use std::borrow::Cow;
+use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, Method, StatusCode};
+use axum::extract::Query;
+use axum::http::{Method, StatusCode, Uri};
 use axum::response::Response;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use percent_encoding::percent_decode_str;
 use portolan::call::{CallError, CallErrorKind};
 use portolan::thrift::json::Json;
 use portolan::{ErrorKind, ServiceName};
 use serde_json::{Map, Value};
+use tokio::time::timeout;
 
-use crate::control::Plane;
+use crate::control::{MAX_BODY, Plane};
 use crate::dispatch::{DispatchError, Dispatched, Request};
 use crate::{dispatch, forward, problem};
 
 /// The original's text for what is not there.
 const UNKNOWN: &str = "The service/method does not exist.";
+/// How long a body may take to arrive.
+const BODY_WITHIN: Duration = Duration::from_secs(30);
 
-type Pairs = Query<Vec<(String, String)>>;
+/// Whether a path is `/SERVICE/METHOD`: two segments.
+pub(crate) fn is_call(path: &str) -> bool {
+    segments(path).is_some()
+}
 
-pub(crate) async fn call(
-    State(plane): State<Arc<Plane>>,
-    method: Method,
-    Path((service, path)): Path<(String, String)>,
-    query: Result<Pairs, QueryRejection>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
-    let Ok(service) = ServiceName::parse(&service) else {
-        return problem::text(StatusCode::NOT_FOUND, UNKNOWN);
-    };
-    let pairs;
-    let argument = match method {
-        Method::GET => {
-            pairs = match from_query(query) {
-                Ok(pairs) => pairs,
-                Err(reason) => return problem::problem(StatusCode::BAD_REQUEST, "", &reason),
-            };
-            Some(Json::Value(&pairs))
-        }
-        _ if body.trim_ascii().is_empty() => None,
-        _ => Some(Json::Text(&body)),
+fn segments(path: &str) -> Option<(&str, &str)> {
+    let (service, method) = path.strip_prefix('/')?.split_once('/')?;
+    (!service.is_empty() && !method.is_empty() && !method.contains('/'))
+        .then_some((service, method))
+}
+
+/// Answers a request whose path [`is_call`].
+pub(crate) async fn answer(plane: &Plane, request: hyper::Request<Incoming>) -> Response {
+    let response = call(plane, request).await.unwrap_or_else(|refusal| *refusal);
+    plane.metrics.request("call", response.status().as_u16());
+    response
+}
+
+/// The error is an answer too: of a request that is no call.
+async fn call(plane: &Plane, request: hyper::Request<Incoming>) -> Result<Response, Box<Response>> {
+    let (head, body) = request.into_parts();
+    let is_get = head.method == Method::GET;
+    if !is_get && head.method != Method::POST {
+        let reason = "a call is a GET or a POST";
+        return Err(Box::new(problem::problem(StatusCode::METHOD_NOT_ALLOWED, "", reason)));
+    }
+    let unknown = || Box::new(problem::text(StatusCode::NOT_FOUND, UNKNOWN));
+    let (service, path) = segments(head.uri.path()).ok_or_else(unknown)?;
+    let (service, path) =
+        (decoded(service).ok_or_else(unknown)?, decoded(path).ok_or_else(unknown)?);
+    let service = ServiceName::parse(&service).map_err(|_| unknown())?;
+    let pairs = if is_get { Some(from_query(&head.uri)?) } else { None };
+    let body = if is_get { Bytes::new() } else { read(body).await? };
+    let argument = match &pairs {
+        Some(pairs) => Some(Json::Value(pairs)),
+        None if body.trim_ascii().is_empty() => None,
+        None => Some(Json::Text(&body)),
     };
     let request = Request {
         service: &service,
         path: &path,
         argument,
-        headers: plane.forward.select(&headers),
-        wait: forward::wait(&headers),
-        style: forward::style(&headers),
+        headers: plane.forward.select(&head.headers),
+        wait: forward::wait(&head.headers),
+        style: forward::style(&head.headers),
     };
     let answer = plane.dispatcher.call(request).await;
     plane.metrics.call(outcome(&answer));
-    match answer {
+    Ok(match answer {
         Ok(Dispatched::Text(text)) => problem::text(StatusCode::OK, text),
         Ok(Dispatched::Json(json)) => problem::raw_json(StatusCode::OK, json),
         Ok(Dispatched::Exception(name, value)) => {
             problem::raw_json(StatusCode::INTERNAL_SERVER_ERROR, dispatch::thrown(&name, &value))
         }
         Err(error) => refuse(&error),
+    })
+}
+
+fn decoded(segment: &str) -> Option<Cow<'_, str>> {
+    percent_decode_str(segment).decode_utf8().ok()
+}
+
+/// The whole body, bounded in size and in time.
+async fn read(body: Incoming) -> Result<Bytes, Box<Response>> {
+    let refused = |status, reason| Box::new(problem::problem(status, "body", reason));
+    match timeout(BODY_WITHIN, Limited::new(body, MAX_BODY).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            Err(refused(StatusCode::PAYLOAD_TOO_LARGE, "must have at most 1 MiB"))
+        }
+        Ok(Err(_)) => Err(refused(StatusCode::BAD_REQUEST, "did not arrive whole")),
+        Err(_) => Err(refused(StatusCode::REQUEST_TIMEOUT, "was not complete in 30 s")),
     }
 }
 
 /// Query arguments as a flat object of text; the IDL turns it into numbers.
-fn from_query(query: Result<Pairs, QueryRejection>) -> Result<Value, String> {
-    let Query(pairs) = query.map_err(|rejection| rejection.body_text())?;
+fn from_query(uri: &Uri) -> Result<Value, Box<Response>> {
+    let refused = |reason: &str| Box::new(problem::problem(StatusCode::BAD_REQUEST, "", reason));
+    let pairs = Query::<Vec<(String, String)>>::try_from_uri(uri);
+    let Query(pairs) = pairs.map_err(|rejection| refused(&rejection.body_text()))?;
     let mut object = Map::new();
     for (key, value) in pairs {
         if object.insert(key, Value::from(value)).is_some() {
-            return Err("the query names a key twice".to_owned());
+            return Err(refused("the query names a key twice"));
         }
     }
     Ok(Value::Object(object))

@@ -6,6 +6,7 @@ use std::fmt::{self, Debug};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use moka::future::Cache;
 use portolan::call::{Call, CallError, CallErrorKind, Caller, Headers, Peer};
 use portolan::thrift::ThriftCaller;
@@ -23,10 +24,16 @@ use tokio::time::timeout;
 pub(crate) struct Dispatcher {
     client: Client,
     caller: ThriftCaller,
-    views: Cache<ServiceName, ServiceView>,
+    services: Cache<ServiceName, Arc<Followed>>,
     unknown: Cache<ServiceName, ()>,
-    interfaces: Cache<(ServiceName, Revision), Arc<Interface>>,
     idls: idl::Cache,
+}
+
+/// A service that is called.
+struct Followed {
+    view: ServiceView,
+    /// What its declaration meant when it was last called.
+    interface: ArcSwapOption<(Revision, Arc<Interface>)>,
 }
 
 /// What a declaration means for calls.
@@ -93,9 +100,8 @@ impl Dispatcher {
         Self {
             client,
             caller,
-            views: Cache::builder().max_capacity(100_000).time_to_idle(IDLE).build(),
+            services: Cache::builder().max_capacity(100_000).time_to_idle(IDLE).build(),
             unknown: Cache::builder().max_capacity(10_000).time_to_live(UNKNOWN_FOR).build(),
-            interfaces: Cache::builder().max_capacity(10_000).time_to_idle(IDLE).build(),
             idls,
         }
     }
@@ -103,9 +109,10 @@ impl Dispatcher {
     /// Calls the method behind a path of a service.
     pub(crate) async fn call(&self, request: Request<'_>) -> Result<Dispatched, DispatchError> {
         let service = request.service;
-        let view = self.view(service).await?;
+        let followed = self.followed(service).await?;
+        let view = &followed.view;
         let record = view.current().service.clone().ok_or(DispatchError::Unknown)?;
-        let interface = self.interface(&record).await?;
+        let interface = followed.interface(&record, &self.idls)?;
         let function = interface.function(request.path).ok_or(DispatchError::Unknown)?;
         let argument = match request.argument {
             Some(argument) => argument,
@@ -118,7 +125,7 @@ impl Dispatcher {
             .with_timeout(request.wait.unwrap_or_else(|| timeout_of(&record, &function.name)))
             .with_oneway(function.oneway);
         call.headers = request.headers;
-        let instance = pick(&view).ok_or(DispatchError::NoInstance)?;
+        let instance = pick(view).ok_or(DispatchError::NoInstance)?;
         let peer = Peer::of(&instance, service, |a| a.transport() == Transport::Thrift);
         let peer = peer.ok_or(DispatchError::NoInstance)?;
         let reply = self.caller.call(peer, call).await.map_err(DispatchError::Call)?;
@@ -128,9 +135,12 @@ impl Dispatcher {
         }
     }
 
-    /// A view of the service. Many callers of a new one wait for one read; what
+    /// The service, followed. Many callers of a new one wait for one read; what
     /// does not exist is not asked for again within a second.
-    async fn view(&self, service: &ServiceName) -> Result<ServiceView, DispatchError> {
+    async fn followed(&self, service: &ServiceName) -> Result<Arc<Followed>, DispatchError> {
+        if let Some(followed) = self.services.get(service).await {
+            return Ok(followed);
+        }
         if self.unknown.contains_key(service) {
             return Err(DispatchError::Unknown);
         }
@@ -138,15 +148,15 @@ impl Dispatcher {
             self.client.registry().resolve(&Query::service(service.clone())).await?;
             let view = self.client.follow(service);
             match timeout(FOLLOWED_WITHIN, view.ready()).await {
-                Ok(()) => Ok(view),
+                Ok(()) => Ok(Arc::new(Followed { view, interface: ArcSwapOption::empty() })),
                 Err(_) => Err(Error::new(
                     ErrorKind::Unavailable,
                     "the registry did not tell about the service in time",
                 )),
             }
         };
-        match self.views.try_get_with_by_ref(service, open).await {
-            Ok(view) => Ok(view),
+        match self.services.try_get_with_by_ref(service, open).await {
+            Ok(followed) => Ok(followed),
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 self.unknown.insert(service.clone(), ()).await;
                 Err(DispatchError::Unknown)
@@ -158,19 +168,11 @@ impl Dispatcher {
         }
     }
 
-    /// The declaration as a call needs it, worked out once per revision.
-    async fn interface(&self, record: &ServiceRecord) -> Result<Arc<Interface>, DispatchError> {
-        let key = (record.spec.name.clone(), record.revision);
-        let build = async { Interface::new(record, &self.idls).map(Arc::new) };
-        let interface = self.interfaces.try_get_with(key, build).await;
-        interface.map_err(|reason| DispatchError::Interface(reason.to_string()))
-    }
-
     /// Returns once what is picked from shows this revision of the service, so
     /// that who just joined is called by the next call; at most a second.
     pub(crate) async fn caught_up(&self, service: &ServiceName, revision: Revision) {
-        if let Some(view) = self.views.get(service).await {
-            let shown = view.reached(|followed| followed.revision >= Some(revision));
+        if let Some(followed) = self.services.get(service).await {
+            let shown = followed.view.reached(|followed| followed.revision >= Some(revision));
             let _ = timeout(Duration::from_secs(1), shown).await;
         }
     }
@@ -180,6 +182,24 @@ impl Dispatcher {
         for service in services {
             self.unknown.invalidate(service).await;
         }
+    }
+}
+
+impl Followed {
+    /// The declaration as a call needs it, worked out once per revision.
+    fn interface(
+        &self,
+        record: &ServiceRecord,
+        idls: &idl::Cache,
+    ) -> Result<Arc<Interface>, DispatchError> {
+        let known = self.interface.load();
+        if let Some(known) = known.as_ref().filter(|known| known.0 == record.revision) {
+            return Ok(Arc::clone(&known.1));
+        }
+        let interface = Interface::new(record, idls).map_err(DispatchError::Interface)?;
+        let interface = Arc::new(interface);
+        self.interface.store(Some(Arc::new((record.revision, Arc::clone(&interface)))));
+        Ok(interface)
     }
 }
 

@@ -20,6 +20,7 @@ use crate::admin::{self, Admin};
 use crate::config::Config;
 use crate::control::{self, Plane};
 use crate::dispatch::Dispatcher;
+use crate::front::Front;
 use crate::grpc;
 use crate::listen::{Listener, Serving};
 use crate::metrics::Metrics;
@@ -109,7 +110,7 @@ impl Gateway {
             thrift: thrift_address,
             registry: thrift,
             serving: [
-                http.serve(control::router(plane)),
+                http.serve_with(Front::new(Arc::clone(&plane), control::router(plane))),
                 grpc.serve(grpc_router),
                 admin.serve(admin::router(Arc::clone(&state))),
             ],

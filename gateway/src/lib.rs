@@ -10,6 +10,7 @@ mod control;
 mod data;
 mod dispatch;
 mod forward;
+mod front;
 mod gateway;
 mod grpc;
 mod http_client;

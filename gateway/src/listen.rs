@@ -1,9 +1,14 @@
 //! A listener that serves routes over HTTP/1 and HTTP/2, patiently but not for ever.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
+use axum::response::Response;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::service::Service;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
@@ -40,8 +45,18 @@ impl Listener {
     }
 
     pub(crate) fn serve(self, router: Router) -> Serving {
+        self.serve_with(TowerToHyperService::new(router))
+    }
+
+    /// Serves what is not a router.
+    pub(crate) fn serve_with<S>(self, service: S) -> Serving
+    where
+        S: Service<Request<Incoming>, Response = Response, Error = Infallible>,
+        S: Clone + Send + 'static,
+        S::Future: Send,
+    {
         let closing = watch::Sender::new(false);
-        let task = tokio::spawn(run(self.listener, router, closing.subscribe()));
+        let task = tokio::spawn(run(self.listener, service, closing.subscribe()));
         Serving { closing, task }
     }
 }
@@ -60,7 +75,12 @@ impl Drop for Serving {
     }
 }
 
-async fn run(listener: TcpListener, router: Router, mut closing: watch::Receiver<bool>) {
+async fn run<S>(listener: TcpListener, service: S, mut closing: watch::Receiver<bool>)
+where
+    S: Service<Request<Incoming>, Response = Response, Error = Infallible>,
+    S: Clone + Send + 'static,
+    S::Future: Send,
+{
     let graceful = GracefulShutdown::new();
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN);
@@ -73,8 +93,8 @@ async fn run(listener: TcpListener, router: Router, mut closing: watch::Receiver
             Some(_) = connections.join_next(), if !connections.is_empty() => continue,
             stream = accept(&listener), if room => stream,
         };
-        let service = TowerToHyperService::new(router.clone());
-        let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+        let serving = builder.serve_connection(TokioIo::new(stream), service.clone());
+        let connection = serving.into_owned();
         let connection = graceful.watch(connection);
         connections.spawn(async move {
             // A client that breaks the protocol or goes away is its own problem.

@@ -31,7 +31,7 @@ use serde_json::{Map, Value, json};
 use crate::dispatch::Dispatcher;
 use crate::forward::Forward;
 use crate::metrics::Metrics;
-use crate::{data, json, problem};
+use crate::{json, problem};
 
 /// Everything the control and the data plane work with.
 #[derive(Debug)]
@@ -66,14 +66,14 @@ pub(crate) fn known_instances() -> KnownInstances {
 }
 
 /// The largest body: an IDL of 256 KiB escaped as JSON fits.
-const MAX_BODY: usize = 1 << 20;
+pub(crate) const MAX_BODY: usize = 1 << 20;
 /// The largest body of a request that proves itself only inside it.
 const MAX_UNPROVEN_BODY: usize = 64 * 1024;
 
 /// For a body that trickles in and a call that takes its whole time, together.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 
-/// All routes of the HTTP listener.
+/// All routes of the HTTP listener but calls.
 pub(crate) fn router(plane: Arc<Plane>) -> Router {
     let small = DefaultBodyLimit::max(MAX_UNPROVEN_BODY);
     Router::new()
@@ -83,7 +83,6 @@ pub(crate) fn router(plane: Arc<Plane>) -> Router {
         .route("/connect", post(connect::connect).layer(small))
         .route("/health", post(health::health).layer(small))
         .route("/disconnect", post(health::disconnect).layer(small))
-        .route("/{service}/{path}", get(data::call).post(data::call))
         .fallback(unknown)
         .method_not_allowed_fallback(not_allowed)
         .layer(DefaultBodyLimit::max(MAX_BODY))
@@ -115,7 +114,7 @@ async fn count(State(plane): State<Arc<Plane>>, request: Request, next: Next) ->
         "/connect" => "connect",
         "/health" => "health",
         "/disconnect" => "disconnect",
-        _ => "call",
+        _ => "unknown",
     };
     let response = match tokio::time::timeout(ANSWER_WITHIN, next.run(request)).await {
         // The framework says so in words of its own.

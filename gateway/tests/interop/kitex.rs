@@ -64,7 +64,7 @@ fn serve(program: &PathBuf, facts: &str, mux: bool) {
     }
     // It beats: it is there after its TTL.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(tokio::time::sleep(std::time::Duration::from_secs(4)));
+    runtime.block_on(async { tokio::time::sleep(std::time::Duration::from_secs(4)).await });
     calls(&gateway.http);
     server.kill();
 }

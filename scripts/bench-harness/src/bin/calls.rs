@@ -3,6 +3,8 @@
 
 #[path = "../calls/mod.rs"]
 mod calls;
+#[path = "../gateway/mod.rs"]
+mod gateway;
 #[path = "../rounds.rs"]
 mod rounds;
 
@@ -11,7 +13,8 @@ use rounds::Table;
 fn main() {
     let filter = std::env::args().nth(1).unwrap_or_default();
     let mut table = Table::new();
-    let groups: [(&str, fn(&mut Table)); 1] = [("calls", calls::measure)];
+    let groups: [(&str, fn(&mut Table)); 2] =
+        [("calls", calls::measure), ("gateway", gateway::measure)];
     for (name, measure) in groups {
         if name.contains(&filter) {
             eprintln!("measuring: {name}");
