@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::wire::kind;
+
 /// A checked IDL. Structs may contain each other, so types point to them by
 /// place.
 #[derive(Clone, Debug, Default)]
@@ -217,6 +219,25 @@ pub enum Type {
     String,
     /// A struct, by its place in the descriptor.
     Struct(usize),
+}
+
+impl Type {
+    /// The type byte of its values on the wire.
+    pub(crate) fn kind(&self) -> u8 {
+        match self {
+            Self::Binary | Self::String => kind::STRING,
+            Self::Bool => kind::BOOL,
+            Self::Double => kind::DOUBLE,
+            Self::Enum(_) | Self::I32 => kind::I32,
+            Self::I8 => kind::I8,
+            Self::I16 => kind::I16,
+            Self::I64 => kind::I64,
+            Self::List(_) => kind::LIST,
+            Self::Map(..) => kind::MAP,
+            Self::Set(_) => kind::SET,
+            Self::Struct(_) => kind::STRUCT,
+        }
+    }
 }
 
 /// The names of an enum's numbers.

@@ -324,7 +324,7 @@ pub(super) fn key_text(ty: &Type, bytes: &[u8]) -> String {
     let none = Descriptor::default();
     let mut out = Vec::new();
     let mut decoder = Decoder::new(&none, bytes, Style::default(), &mut out);
-    let written = decoder.value(ty, super::encode::kind_of(ty), DEPTH);
+    let written = decoder.value(ty, ty.kind(), DEPTH);
     let text = String::from_utf8_lossy(&out);
     written.map_or_else(|_| String::new(), |()| text.trim_matches('"').to_owned())
 }

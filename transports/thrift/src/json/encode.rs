@@ -44,7 +44,7 @@ pub fn write_arguments(idl: &Descriptor, function: &Function, json: Json<'_>) ->
 pub fn write_result(idl: &Descriptor, function: &Function, json: Json<'_>) -> Result<Vec<u8>> {
     let mut encoder = Encoder::new(idl, json.size());
     if let Some(ty) = &function.result {
-        encoder.out.field(kind_of(ty), 0);
+        encoder.out.field(ty.kind(), 0);
         encoder.run(json, Shape::Value(ty))?;
     }
     encoder.out.stop();
@@ -65,7 +65,7 @@ pub fn write_exception(
     let declared = function.exceptions.all().iter().find(is_meant);
     let declared = declared.ok_or_else(|| ValueError::new("the exception is not declared"))?;
     let mut encoder = Encoder::new(idl, json.size());
-    encoder.out.field(kind_of(&declared.ty), declared.id);
+    encoder.out.field(declared.ty.kind(), declared.id);
     encoder.run(json, Shape::Value(&declared.ty))?;
     encoder.out.stop();
     encoder.finish()
@@ -189,7 +189,7 @@ impl<'a> Encoder<'a> {
                 return Err(self.fail(ValueError::new(ONE_OF_UNION)));
             }
             let start = self.out.bytes.len();
-            self.out.field(kind_of(&field.ty), field.id);
+            self.out.field(field.ty.kind(), field.id);
             let seed = Seed { encoder: self, shape: Shape::Value(&field.ty) };
             match map.next_value_seed(seed) {
                 Ok(Written::Something) => drop(seen.insert(place)),
@@ -213,13 +213,13 @@ impl<'a> Encoder<'a> {
     fn absent(&mut self, field: &'a Field, depth: usize) -> Result<()> {
         match (&field.default, field.requiredness) {
             (Some(default), _) => {
-                self.out.field(kind_of(&field.ty), field.id);
+                self.out.field(field.ty.kind(), field.id);
                 self.out.bytes.extend(&default.thrift);
                 Ok(())
             }
             (None, Requiredness::Optional) => Ok(()),
             (None, Requiredness::Default | Requiredness::Required) => {
-                self.out.field(kind_of(&field.ty), field.id);
+                self.out.field(field.ty.kind(), field.id);
                 self.zero(&field.ty, depth)
             }
         }
@@ -254,13 +254,13 @@ impl<'a> Encoder<'a> {
     }
 
     fn sequence_head(&mut self, element: &Type, count: usize) {
-        self.out.u8(kind_of(element));
+        self.out.u8(element.kind());
         self.out.count(count);
     }
 
     fn map_head(&mut self, key: &Type, element: &Type, count: usize) {
-        self.out.u8(kind_of(key));
-        self.out.u8(kind_of(element));
+        self.out.u8(key.kind());
+        self.out.u8(element.kind());
         self.out.count(count);
     }
 
@@ -525,21 +525,5 @@ impl Visitor<'_> for Key<'_, '_> {
         let end = self.encoder.out.bytes.len();
         self.encoder.keys.push((start, end));
         Ok(())
-    }
-}
-
-pub(super) fn kind_of(ty: &Type) -> u8 {
-    match ty {
-        Type::Binary | Type::String => kind::STRING,
-        Type::Bool => kind::BOOL,
-        Type::Double => kind::DOUBLE,
-        Type::Enum(_) | Type::I32 => kind::I32,
-        Type::I8 => kind::I8,
-        Type::I16 => kind::I16,
-        Type::I64 => kind::I64,
-        Type::List(_) => kind::LIST,
-        Type::Map(..) => kind::MAP,
-        Type::Set(_) => kind::SET,
-        Type::Struct(_) => kind::STRUCT,
     }
 }

@@ -43,9 +43,12 @@ struct Shared {
 struct Calls {
     last: i32,
     waiting: HashMap<i32, oneshot::Sender<Answer>>,
-    /// Why nobody can wait any more.
-    ended: Option<CallError>,
+    /// Nobody can wait any more.
+    ended: bool,
 }
+
+/// The connection had ended before the question was on it.
+struct Unsent;
 
 type Answer = Result<Reply, CallError>;
 
@@ -61,16 +64,20 @@ impl Mux {
         address: &Address,
         question: &Question<'_>,
     ) -> Answer {
-        let link = match self.open() {
-            Some(link) => link,
-            None => self.dial(dial, address, question.limit).await?,
-        };
-        link.shared.call(question).await
+        // One that ended before the question was on it: the next can have it.
+        if let Some(link) = self.open()
+            && let Ok(answer) = link.shared.call(question).await
+        {
+            return answer;
+        }
+        let link = self.dial(dial, address, question.limit).await?;
+        let ended = || Err(failed(ErrorKind::Unavailable, "the connection has ended"));
+        link.shared.call(question).await.unwrap_or_else(|Unsent| ended())
     }
 
     fn open(&self) -> Option<Arc<Link>> {
         let link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
-        link.clone().filter(|link| !link.task.is_finished())
+        link.clone().filter(|link| !link.shared.has_ended())
     }
 
     async fn dial(
@@ -114,28 +121,33 @@ impl Shared {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn call(&self, question: &Question<'_>) -> Answer {
+    fn has_ended(&self) -> bool {
+        self.calls().ended
+    }
+
+    async fn call(&self, question: &Question<'_>) -> Result<Answer, Unsent> {
         let (sender, answer) = oneshot::channel();
         let sequence = self.calls().enter(sender)?;
         let mut waiting = Waiting { shared: self, question, sequence, over: false };
         let sent = self.outbox.push(|out| question.append(sequence, out));
-        sent.map_err(|refused| {
+        if let Err(refused) = sent {
             waiting.over = true;
             self.calls().waiting.remove(&sequence);
-            match refused {
-                Refused::Closed => failed(ErrorKind::Unavailable, "the connection has ended"),
-                Refused::Full => overloaded(),
-                Refused::Message(error) => answer::unwritable(&error),
-            }
-        })?;
+            return match refused {
+                Refused::Closed => Err(Unsent),
+                Refused::Full => Ok(Err(overloaded())),
+                Refused::Message(error) => Ok(Err(answer::unwritable(&error))),
+            };
+        }
         if question.call.oneway {
             waiting.over = true;
             self.calls().waiting.remove(&sequence);
-            return Ok(Reply::default());
+            return Ok(Ok(Reply::default()));
         }
         let answer = answer.await;
         waiting.over = true;
-        answer.unwrap_or_else(|_| Err(failed(ErrorKind::Unavailable, "the connection has ended")))
+        let ended = || Err(failed(ErrorKind::Unavailable, "the connection has ended"));
+        Ok(answer.unwrap_or_else(|_| ended()))
     }
 
     async fn run(self: Arc<Self>, link: Duplex<Box<dyn Stream>>) {
@@ -161,7 +173,7 @@ impl Shared {
                 },
                 _ = looks.tick() => {
                     idle = if link.has_written() { 0 } else { idle + 1 };
-                    if idle > 2 && self.calls().is_idle() && self.outbox.is_empty() {
+                    if idle > 2 && self.outbox.is_empty() && self.calls().end_if_idle() {
                         return Ok(());
                     }
                 }
@@ -189,7 +201,7 @@ impl Shared {
         self.outbox.close();
         let waiting = {
             let mut calls = self.calls();
-            calls.ended.get_or_insert_with(|| error.clone());
+            calls.ended = true;
             std::mem::take(&mut calls.waiting)
         };
         for asked in waiting.into_values() {
@@ -199,9 +211,9 @@ impl Shared {
 }
 
 impl Calls {
-    fn enter(&mut self, sender: oneshot::Sender<Answer>) -> Result<i32, CallError> {
-        if let Some(error) = &self.ended {
-            return Err(error.clone());
+    fn enter(&mut self, sender: oneshot::Sender<Answer>) -> Result<i32, Unsent> {
+        if self.ended {
+            return Err(Unsent);
         }
         self.last = self.last.wrapping_add(1);
         self.waiting.insert(self.last, sender);
@@ -213,8 +225,10 @@ impl Calls {
         (self.waiting.remove(&sequence), self.last)
     }
 
-    fn is_idle(&self) -> bool {
-        self.waiting.is_empty()
+    /// Ends it, unless somebody waits.
+    fn end_if_idle(&mut self) -> bool {
+        self.ended = self.waiting.is_empty();
+        self.ended
     }
 }
 

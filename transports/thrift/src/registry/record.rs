@@ -296,27 +296,10 @@ impl<T: Wire> Wire for Outcome<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::idl::{self, Type};
-
-    fn kind_of(ty: &Type) -> u8 {
-        match ty {
-            Type::Binary | Type::String => kind::STRING,
-            Type::Bool => kind::BOOL,
-            Type::Double => kind::DOUBLE,
-            Type::Enum(_) | Type::I32 => kind::I32,
-            Type::I8 => kind::I8,
-            Type::I16 => kind::I16,
-            Type::I64 => kind::I64,
-            Type::List(_) => kind::LIST,
-            Type::Map(..) => kind::MAP,
-            Type::Set(_) => kind::SET,
-            Type::Struct(_) => kind::STRUCT,
-        }
-    }
+    use crate::idl;
 
     fn agree(what: &str, ours: &[(i16, &str, u8)], theirs: &[idl::Field]) {
-        let theirs: Vec<_> =
-            theirs.iter().map(|f| (f.id, f.name.as_str(), kind_of(&f.ty))).collect();
+        let theirs: Vec<_> = theirs.iter().map(|f| (f.id, f.name.as_str(), f.ty.kind())).collect();
         assert_eq!(ours, theirs, "{what}");
     }
 
