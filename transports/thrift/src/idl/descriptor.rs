@@ -131,19 +131,15 @@ impl Fields {
         &self.all
     }
 
-    /// The place of a name. Most writers keep the order of the IDL: `next` is
-    /// looked at first.
-    #[inline]
-    pub(crate) fn named(&self, name: &str, next: usize) -> Option<usize> {
-        if self.all.get(next).is_some_and(|field| field.name == name) {
-            return Some(next);
-        }
+    /// The place of a name.
+    pub(crate) fn named(&self, name: &str) -> Option<usize> {
         let key = |place: &u16| (*self.all[usize::from(*place)].name).cmp(name);
         let found = self.by_name.binary_search_by(key).ok()?;
         Some(usize::from(self.by_name[found]))
     }
 
-    /// The place of a number.
+    /// The place of a number. Most writers keep the order of the IDL: `next` is
+    /// looked at first.
     #[inline]
     pub(crate) fn numbered(&self, id: i16, next: usize) -> Option<usize> {
         if self.all.get(next).is_some_and(|field| field.id == id) {

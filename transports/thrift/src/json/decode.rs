@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use super::ValueError;
+use super::scan::special;
 use super::seen::Seen;
 use crate::idl::{Descriptor, Fields, Function, Type};
 use crate::wire::{DEPTH, Reader, WireError, kind};
@@ -215,8 +216,8 @@ impl<'a, 'o> Decoder<'a, 'o> {
             }
             (Type::Map(key, element), kind::MAP) => self.map(key, element, depth)?,
             (Type::String, kind::STRING) => {
-                let text = self.reader.string()?;
-                self.text(text)?;
+                let bytes = self.reader.bytes()?;
+                self.text(bytes)?;
             }
             (Type::Struct(place), kind::STRUCT) => {
                 let idl = self.idl;
@@ -292,15 +293,17 @@ impl<'a, 'o> Decoder<'a, 'o> {
         serde_json::to_writer(&mut *self.out, &number).map_err(|e| ValueError::new(e.to_string()))
     }
 
-    fn text(&mut self, text: &str) -> Result<()> {
-        // Most texts need no escapes, and those that do are somebody else's art.
-        if !text.bytes().fold(false, |escapes, byte| escapes | needs_escape(byte)) {
-            self.out.reserve(text.len() + 2);
+    /// A text. Most are what they are in JSON too, and are copied as they are.
+    #[inline]
+    fn text(&mut self, bytes: &[u8]) -> Result<()> {
+        if is_plain(bytes) {
+            self.out.reserve(bytes.len() + 2);
             self.put(b"\"");
-            self.put(text.as_bytes());
+            self.put(bytes);
             self.put(b"\"");
             return Ok(());
         }
+        let text = std::str::from_utf8(bytes).map_err(|_| WireError::Utf8)?;
         serde_json::to_writer(&mut *self.out, text).map_err(|e| ValueError::new(e.to_string()))
     }
 
@@ -314,19 +317,17 @@ impl<'a, 'o> Decoder<'a, 'o> {
     }
 }
 
-/// Whether JSON writes a byte of a text otherwise than as it is.
-fn needs_escape(byte: u8) -> bool {
-    byte < 0x20 || byte == b'"' || byte == b'\\'
-}
-
-/// A map's key as it is shown in an error's path.
-pub(super) fn key_text(ty: &Type, bytes: &[u8]) -> String {
-    let none = Descriptor::default();
-    let mut out = Vec::new();
-    let mut decoder = Decoder::new(&none, bytes, Style::default(), &mut out);
-    let written = decoder.value(ty, ty.kind(), DEPTH);
-    let text = String::from_utf8_lossy(&out);
-    written.map_or_else(|_| String::new(), |()| text.trim_matches('"').to_owned())
+/// Whether a text is ASCII that JSON writes as it is.
+#[inline]
+fn is_plain(bytes: &[u8]) -> bool {
+    const HIGH: u64 = (u64::MAX / 255) << 7;
+    let (words, rest) = bytes.as_chunks::<8>();
+    let odd = words.iter().fold(0, |odd, word| {
+        let word = u64::from_le_bytes(*word);
+        odd | special(word) | (word & HIGH)
+    });
+    let plain = |byte: &u8| matches!(byte, 0x20..0x80) && !matches!(byte, b'"' | b'\\');
+    odd == 0 && rest.iter().all(plain)
 }
 
 impl From<WireError> for ValueError {

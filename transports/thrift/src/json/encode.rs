@@ -1,13 +1,9 @@
 //! JSON to Thrift, while it is parsed: there is no tree between them.
 
-use std::fmt;
-
-use serde::de::{
-    DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
-};
 use serde_json::Value;
 
-use super::scalar::{Number, expected, write_bool, write_number, write_text};
+use super::scalar::{expected, write_bool, write_number, write_text};
+use super::scan::{Scanner, too_deep};
 use super::seen::Seen;
 use super::{Json, ValueError};
 use crate::MAX_MESSAGE;
@@ -35,7 +31,7 @@ pub fn write_arguments(idl: &Descriptor, function: &Function, json: Json<'_>) ->
             encoder.run(json, Shape::Anything)?;
             encoder.out.stop();
         }
-        None => encoder.run(json, Shape::Fields(&function.arguments, false))?,
+        None => encoder.run(json, Shape::Fields(&function.arguments))?,
     }
     encoder.finish()
 }
@@ -84,8 +80,6 @@ struct Encoder<'a> {
     idl: &'a Descriptor,
     out: Writer,
     depth: usize,
-    /// Why it failed, where it was not the JSON itself.
-    problem: Option<ValueError>,
     /// Where the keys of open maps are in what was written.
     keys: Vec<(usize, usize)>,
 }
@@ -95,15 +89,15 @@ struct Encoder<'a> {
 enum Shape<'a> {
     /// Whatever it is, it is passed over.
     Anything,
-    /// The fields of a struct, a union's if so marked.
-    Fields(&'a Fields, bool),
+    /// The arguments of a function.
+    Fields(&'a Fields),
     Value(&'a Type),
 }
 
 impl<'a> Encoder<'a> {
     fn new(idl: &'a Descriptor, size: usize) -> Self {
         let out = Writer { bytes: Vec::with_capacity(size.min(MAX_MESSAGE) + 64) };
-        Self { idl, out, depth: 0, problem: None, keys: Vec::new() }
+        Self { idl, out, depth: 0, keys: Vec::new() }
     }
 
     fn finish(self) -> Result<Vec<u8>> {
@@ -114,99 +108,161 @@ impl<'a> Encoder<'a> {
     }
 
     fn run(&mut self, json: Json<'_>, shape: Shape<'a>) -> Result<()> {
-        let ended = match json {
-            Json::Text(text) => {
-                // Once for the whole text, and not once for every string in it.
-                let text = std::str::from_utf8(text).map_err(|error| {
-                    let at = error.valid_up_to();
-                    ValueError::new(format!("is not UTF-8 at byte {at}"))
-                })?;
-                let mut parser = serde_json::Deserializer::from_str(text);
-                let ended = Seed { encoder: self, shape }.deserialize(&mut parser);
-                ended.and_then(|written| parser.end().map(|()| written))
-            }
-            Json::Value(value) => Seed { encoder: self, shape }.deserialize(value),
-        };
-        match ended {
-            Ok(Written::Something) => Ok(()),
-            Ok(Written::Null) => match shape {
-                Shape::Anything => Ok(()),
-                Shape::Fields(..) => Err(ValueError::new("must be an object")),
-                Shape::Value(ty) => Err(expected(ty)),
-            },
-            Err(error) => {
-                Err(self.problem.take().unwrap_or_else(|| ValueError::new(error.to_string())))
-            }
+        match json {
+            Json::Text(text) => self.scan(text, shape),
+            // Values are small and rare: queries, and what a handler returns.
+            Json::Value(value) => self.scan(value.to_string().as_bytes(), shape),
         }
     }
 
-    /// Keeps why it failed and unwinds. The error of the parser has no room for it.
-    fn fail<E: serde::de::Error>(&mut self, problem: ValueError) -> E {
-        self.problem = Some(problem);
-        E::custom("")
-    }
-
-    fn check<T, E: serde::de::Error>(&mut self, result: Result<T>) -> std::result::Result<T, E> {
-        result.map_err(|problem| self.fail(problem))
-    }
-
-    fn deeper<E: serde::de::Error>(&mut self) -> std::result::Result<(), E> {
-        self.depth += 1;
-        if self.depth > JSON_DEPTH {
-            return Err(self.fail(ValueError::new("nests too deep")));
+    fn scan(&mut self, text: &[u8], shape: Shape<'a>) -> Result<()> {
+        let mut scanner = Scanner::new(text)?;
+        match shape {
+            Shape::Anything => scanner.skip(JSON_DEPTH)?,
+            Shape::Fields(fields) => {
+                self.object(&mut scanner, |this, scanner| this.fields(scanner, fields, false))?
+            }
+            Shape::Value(ty) => {
+                if let Written::Null = self.value(&mut scanner, ty)? {
+                    return Err(expected(ty));
+                }
+            }
         }
-        self.bounded()
+        scanner.end()
     }
 
     /// Zeros and defaults are longer than what stands for them in JSON.
     #[inline]
-    fn bounded<E: serde::de::Error>(&mut self) -> std::result::Result<(), E> {
+    fn bounded(&self) -> Result<()> {
         match self.out.bytes.len() {
             0..=MAX_MESSAGE => Ok(()),
-            _ => Err(self.fail(ValueError::new(TOO_LARGE))),
+            _ => Err(ValueError::new(TOO_LARGE)),
         }
     }
 
-    fn fields<'de, A: MapAccess<'de>>(
+    fn value(&mut self, scanner: &mut Scanner<'_>, ty: &'a Type) -> Result<Written> {
+        match scanner.peek()? {
+            b'"' => write_text(ty, &scanner.string()?, &mut self.out)?,
+            b'-' | b'0'..=b'9' => write_number(ty, scanner.number()?, &mut self.out)?,
+            b'{' => self.object(scanner, |this, scanner| match ty {
+                Type::Map(key, element) => this.map(scanner, key, element),
+                Type::Struct(place) => {
+                    let idl = this.idl;
+                    let described = &idl.structs[*place];
+                    this.fields(scanner, &described.fields, described.is_union)
+                }
+                _ => Err(expected(ty)),
+            })?,
+            b'[' => match ty {
+                Type::List(element) | Type::Set(element) => self.sequence(scanner, element)?,
+                _ => return Err(expected(ty)),
+            },
+            b't' => {
+                scanner.literal("true")?;
+                write_bool(ty, true, &mut self.out)?;
+            }
+            b'f' => {
+                scanner.literal("false")?;
+                write_bool(ty, false, &mut self.out)?;
+            }
+            b'n' => {
+                scanner.literal("null")?;
+                return Ok(Written::Null);
+            }
+            _ => return Err(scanner.unexpected()),
+        }
+        Ok(Written::Something)
+    }
+
+    /// What is in braces, one level deeper.
+    #[inline]
+    fn object(
         &mut self,
+        scanner: &mut Scanner<'_>,
+        content: impl FnOnce(&mut Self, &mut Scanner<'_>) -> Result<()>,
+    ) -> Result<()> {
+        if scanner.peek()? != b'{' {
+            return Err(ValueError::new("must be an object"));
+        }
+        scanner.take();
+        self.depth += 1;
+        if self.depth > JSON_DEPTH {
+            return Err(too_deep());
+        }
+        content(self, scanner)?;
+        self.depth -= 1;
+        self.bounded()
+    }
+
+    fn fields(
+        &mut self,
+        scanner: &mut Scanner<'_>,
         fields: &'a Fields,
         is_union: bool,
-        mut map: A,
-    ) -> std::result::Result<(), A::Error> {
+    ) -> Result<()> {
         let mut seen = Seen::new(fields.all().len());
         let mut next = 0;
-        while let Some(found) = map.next_key_seed(Name { fields, next })? {
-            let Some(place) = found else {
-                map.next_value::<IgnoredAny>()?;
-                continue;
+        let mut goes_on = !scanner.is_empty(b'}')?;
+        while goes_on {
+            // Most writers keep the order of the IDL and put no space anywhere.
+            let found = match fields.all().get(next) {
+                Some(field) if scanner.takes(&field.key) => Some(next),
+                _ => {
+                    let found = fields.named(&scanner.string()?);
+                    scanner.expect(b':')?;
+                    found
+                }
             };
-            next = place + 1;
-            let field = &fields.all()[place];
-            if seen.has(place) {
-                return Err(self.fail(ValueError::new("is there twice").in_field(&field.name)));
+            match found {
+                Some(place) => {
+                    next = place + 1;
+                    let field = &fields.all()[place];
+                    let written = self.given(scanner, field, place, is_union, &mut seen);
+                    written.map_err(|error| error.in_field(&field.name))?;
+                }
+                None => scanner.skip(JSON_DEPTH - self.depth)?,
             }
-            if is_union && !seen.is_empty() {
-                return Err(self.fail(ValueError::new(ONE_OF_UNION)));
-            }
-            let start = self.out.bytes.len();
-            self.out.field(field.ty.kind(), field.id);
-            let seed = Seed { encoder: self, shape: Shape::Value(&field.ty) };
-            match map.next_value_seed(seed) {
-                Ok(Written::Something) => drop(seen.insert(place)),
-                Ok(Written::Null) => self.out.bytes.truncate(start), // As if it were absent.
-                Err(error) => return Err(self.in_field(&field.name, error)),
-            }
+            goes_on = scanner.goes_on(b'}')?;
         }
         if is_union && seen.is_empty() {
-            return Err(self.fail(ValueError::new(ONE_OF_UNION)));
+            return Err(ValueError::new(ONE_OF_UNION));
         }
         let absent = |(place, _): &(usize, &Field)| !seen.has(*place);
         for (_, field) in fields.all().iter().enumerate().filter(absent) {
-            let written = self.absent(field, DEPTH).map_err(|e| e.in_field(&field.name));
-            self.check(written)?;
+            self.absent(field, DEPTH).map_err(|error| error.in_field(&field.name))?;
         }
         self.out.stop();
-        self.bounded()
+        Ok(())
+    }
+
+    /// A field that is there. One that is null is as if it were absent.
+    #[inline]
+    fn given(
+        &mut self,
+        scanner: &mut Scanner<'_>,
+        field: &'a Field,
+        place: usize,
+        is_union: bool,
+        seen: &mut Seen,
+    ) -> Result<()> {
+        if seen.has(place) {
+            return Err(ValueError::new("is there twice"));
+        }
+        let start = self.out.bytes.len();
+        self.out.field(field.ty.kind(), field.id);
+        match self.value(scanner, &field.ty)? {
+            Written::Something if is_union && !seen.is_empty() => {
+                Err(ValueError::new(ONE_OF_UNION))
+            }
+            Written::Something => {
+                seen.insert(place);
+                Ok(())
+            }
+            Written::Null => {
+                self.out.bytes.truncate(start);
+                Ok(())
+            }
+        }
     }
 
     /// Writes what stands for an absent field: its default, a zero, or nothing.
@@ -265,55 +321,52 @@ impl<'a> Encoder<'a> {
     }
 
     /// The count comes before the elements on the wire and after them in JSON.
-    fn sequence<'de, A: SeqAccess<'de>>(
-        &mut self,
-        element: &'a Type,
-        mut sequence: A,
-    ) -> std::result::Result<(), A::Error> {
+    fn sequence(&mut self, scanner: &mut Scanner<'_>, element: &'a Type) -> Result<()> {
+        scanner.take();
+        self.depth += 1;
+        if self.depth > JSON_DEPTH {
+            return Err(too_deep());
+        }
         self.sequence_head(element, 0);
         let head = self.out.bytes.len();
         let mut count = 0;
-        loop {
-            let seed = Seed { encoder: self, shape: Shape::Value(element) };
-            match sequence.next_element_seed(seed) {
-                Ok(Some(Written::Something)) => count += 1,
-                Ok(Some(Written::Null)) => {
-                    return Err(self.fail(expected(element).in_element(count)));
-                }
-                Ok(None) => break,
-                Err(error) => return Err(self.in_element(count, error)),
-            }
+        let mut goes_on = !scanner.is_empty(b']')?;
+        while goes_on {
+            let written = self.value(scanner, element).and_then(|written| match written {
+                Written::Something => Ok(()),
+                Written::Null => Err(expected(element)),
+            });
+            written.map_err(|error| error.in_element(count))?;
+            count += 1;
+            goes_on = scanner.goes_on(b']')?;
         }
         self.set_count(head, count);
-        Ok(())
+        self.depth -= 1;
+        self.bounded()
     }
 
-    fn map<'de, A: MapAccess<'de>>(
-        &mut self,
-        key: &'a Type,
-        element: &'a Type,
-        mut map: A,
-    ) -> std::result::Result<(), A::Error> {
+    fn map(&mut self, scanner: &mut Scanner<'_>, key: &'a Type, element: &'a Type) -> Result<()> {
         self.map_head(key, element, 0);
         let head = self.out.bytes.len();
         let first = self.keys.len();
-        while map.next_key_seed(Key { encoder: self, ty: key })?.is_some() {
-            let seed = Seed { encoder: self, shape: Shape::Value(element) };
-            match map.next_value_seed(seed) {
-                Ok(Written::Something) => {}
-                Ok(Written::Null) => {
-                    let name = self.last_key(key);
-                    return Err(self.fail(expected(element).in_field(&name)));
+        let mut goes_on = !scanner.is_empty(b'}')?;
+        while goes_on {
+            let name = scanner.string()?;
+            let start = self.out.bytes.len();
+            let written = write_text(key, &name, &mut self.out).and_then(|()| {
+                self.keys.push((start, self.out.bytes.len()));
+                scanner.expect(b':')?;
+                match self.value(scanner, element)? {
+                    Written::Something => Ok(()),
+                    Written::Null => Err(expected(element)),
                 }
-                Err(error) => {
-                    let name = self.last_key(key);
-                    return Err(self.in_field(&name, error));
-                }
-            }
+            });
+            written.map_err(|error| error.in_field(&name))?;
+            goes_on = scanner.goes_on(b'}')?;
         }
         let count = self.keys.len() - first;
         if self.has_twins(first) {
-            return Err(self.fail(ValueError::new("has a key twice")));
+            return Err(ValueError::new("has a key twice"));
         }
         self.keys.truncate(first);
         self.set_count(head, count);
@@ -329,26 +382,9 @@ impl<'a> Encoder<'a> {
         keys.windows(2).any(|pair| text(&pair[0]) == text(&pair[1]))
     }
 
-    /// The key that was written last, for an error's path. Numbers are shown as
-    /// they were meant.
-    fn last_key(&self, ty: &Type) -> String {
-        let Some((start, end)) = self.keys.last().copied() else { return String::new() };
-        super::decode::key_text(ty, &self.out.bytes[start..end])
-    }
-
     fn set_count(&mut self, head: usize, count: usize) {
         let count = i32::try_from(count).unwrap_or(i32::MAX); // Bounded by the message.
         self.out.bytes[head - 4..head].copy_from_slice(&count.to_be_bytes());
-    }
-
-    fn in_field<E>(&mut self, name: &str, error: E) -> E {
-        self.problem = self.problem.take().map(|problem| problem.in_field(name));
-        error
-    }
-
-    fn in_element<E>(&mut self, index: usize, error: E) -> E {
-        self.problem = self.problem.take().map(|problem| problem.in_element(index));
-        error
     }
 }
 
@@ -359,171 +395,4 @@ const ONE_OF_UNION: &str = "must have exactly one field, for it is a union";
 enum Written {
     Null,
     Something,
-}
-
-/// Reads one value and writes it.
-struct Seed<'e, 'a> {
-    encoder: &'e mut Encoder<'a>,
-    shape: Shape<'a>,
-}
-
-impl<'de> DeserializeSeed<'de> for Seed<'_, '_> {
-    type Value = Written;
-
-    fn deserialize<D: Deserializer<'de>>(
-        self,
-        deserializer: D,
-    ) -> std::result::Result<Written, D::Error> {
-        match self.shape {
-            Shape::Anything => {
-                deserializer.deserialize_ignored_any(IgnoredAny)?;
-                Ok(Written::Something)
-            }
-            Shape::Fields(..) | Shape::Value(_) => deserializer.deserialize_any(self),
-        }
-    }
-}
-
-impl Seed<'_, '_> {
-    /// Writes a value that is no container.
-    #[inline]
-    fn scalar<E: serde::de::Error>(
-        self,
-        write: impl FnOnce(&Type, &mut Writer) -> Result<()>,
-    ) -> std::result::Result<Written, E> {
-        let written = match self.shape {
-            Shape::Value(ty) => write(ty, &mut self.encoder.out),
-            Shape::Anything | Shape::Fields(..) => Err(ValueError::new("must be an object")),
-        };
-        self.encoder.check(written).map(|()| Written::Something)
-    }
-}
-
-impl<'de> Visitor<'de> for Seed<'_, '_> {
-    type Value = Written;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
-    }
-
-    fn visit_bool<E: serde::de::Error>(self, value: bool) -> std::result::Result<Written, E> {
-        self.scalar(|ty, out| write_bool(ty, value, out))
-    }
-
-    fn visit_i64<E: serde::de::Error>(self, value: i64) -> std::result::Result<Written, E> {
-        self.scalar(|ty, out| write_number(ty, Number::Signed(value), out))
-    }
-
-    fn visit_u64<E: serde::de::Error>(self, value: u64) -> std::result::Result<Written, E> {
-        self.scalar(|ty, out| write_number(ty, Number::Unsigned(value), out))
-    }
-
-    fn visit_f64<E: serde::de::Error>(self, value: f64) -> std::result::Result<Written, E> {
-        self.scalar(|ty, out| write_number(ty, Number::Double(value), out))
-    }
-
-    fn visit_str<E: serde::de::Error>(self, value: &str) -> std::result::Result<Written, E> {
-        self.scalar(|ty, out| write_text(ty, value, out))
-    }
-
-    fn visit_unit<E: serde::de::Error>(self) -> std::result::Result<Written, E> {
-        Ok(Written::Null)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, sequence: A) -> std::result::Result<Written, A::Error> {
-        match self.shape {
-            Shape::Value(Type::List(element) | Type::Set(element)) => {
-                self.encoder.deeper()?;
-                self.encoder.sequence(element, sequence)?;
-                self.encoder.depth -= 1;
-                Ok(Written::Something)
-            }
-            Shape::Value(ty) => Err(self.encoder.fail(expected(ty))),
-            Shape::Anything | Shape::Fields(..) => {
-                Err(self.encoder.fail(ValueError::new("must be an object")))
-            }
-        }
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> std::result::Result<Written, A::Error> {
-        let encoder = self.encoder;
-        encoder.deeper()?;
-        match self.shape {
-            Shape::Value(Type::Map(key, element)) => encoder.map(key, element, map)?,
-            Shape::Value(Type::Struct(place)) => {
-                let idl = encoder.idl;
-                let described = &idl.structs[*place];
-                encoder.fields(&described.fields, described.is_union, map)?;
-            }
-            Shape::Fields(fields, is_union) => encoder.fields(fields, is_union, map)?,
-            Shape::Value(ty) => return Err(encoder.fail(expected(ty))),
-            Shape::Anything => return Err(A::Error::custom("nothing was expected")),
-        }
-        encoder.depth -= 1;
-        Ok(Written::Something)
-    }
-}
-
-/// Reads the name of a field; `None` for one that nobody declared.
-struct Name<'a> {
-    fields: &'a Fields,
-    next: usize,
-}
-
-impl<'de> DeserializeSeed<'de> for Name<'_> {
-    type Value = Option<usize>;
-
-    fn deserialize<D: Deserializer<'de>>(
-        self,
-        deserializer: D,
-    ) -> std::result::Result<Option<usize>, D::Error> {
-        deserializer.deserialize_identifier(self)
-    }
-}
-
-impl Visitor<'_> for Name<'_> {
-    type Value = Option<usize>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the name of a field")
-    }
-
-    fn visit_str<E: serde::de::Error>(self, name: &str) -> std::result::Result<Self::Value, E> {
-        Ok(self.fields.named(name, self.next))
-    }
-}
-
-/// Reads the key of a map and writes it.
-struct Key<'e, 'a> {
-    encoder: &'e mut Encoder<'a>,
-    ty: &'a Type,
-}
-
-impl<'de> DeserializeSeed<'de> for Key<'_, '_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(
-        self,
-        deserializer: D,
-    ) -> std::result::Result<(), D::Error> {
-        deserializer.deserialize_identifier(self)
-    }
-}
-
-impl Visitor<'_> for Key<'_, '_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the key of a map")
-    }
-
-    fn visit_str<E: serde::de::Error>(self, key: &str) -> std::result::Result<(), E> {
-        let start = self.encoder.out.bytes.len();
-        let written = write_text(self.ty, key, &mut self.encoder.out);
-        let written = written.map_err(|problem| problem.in_field(key));
-        self.encoder.check(written)?;
-        let end = self.encoder.out.bytes.len();
-        self.encoder.keys.push((start, end));
-        Ok(())
-    }
 }

@@ -7,6 +7,7 @@
 mod decode;
 mod encode;
 mod scalar;
+mod scan;
 mod seen;
 
 use std::fmt::{self, Display};
@@ -271,15 +272,15 @@ mod tests {
         for (text, path, reason) in [
             (r#"{"n": 1, "n": 1}"#, "n", "twice"),
             (r#"{"names": {"1": "a", "01": "b"}}"#, "names", "twice"),
-            (r#"{"d": 1e999}"#, "", "range"),
+            (r#"{"d": 1e999}"#, "d", "finite"),
             (r#"{"d": "NaN"}"#, "d", "finite"),
-            (r#"{"d": NaN}"#, "", "line 1"),
+            (r#"{"d": NaN}"#, "d", "line 1"),
             (r#"{"id": 9223372036854775808}"#, "id", "range"),
             (r#"{"inners": [null]}"#, "inners[0]", "object"),
             (r#"{"names": {"7": null}}"#, "names.7", "text"),
-            (r#"{"text": "\ud800"}"#, "", "line 1"),
+            (r#"{"text": "\ud800"}"#, "text", "line 1"),
             (r#"{"n": 1} x"#, "", "trailing"),
-            ("", "", "EOF"),
+            ("", "", "early"),
             ("null", "", "object"),
         ] {
             let error = refused(text);
