@@ -84,6 +84,7 @@ where
     let graceful = GracefulShutdown::new();
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN);
+    builder.http1().writev(false); // Answers are small: one plain write is the cheapest.
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(30));
     let mut connections = JoinSet::new();
     loop {

@@ -5,6 +5,7 @@
 mod calls;
 #[path = "../gateway/mod.rs"]
 mod gateway;
+#[allow(dead_code)] // The other binary uses the rest.
 #[path = "../rounds.rs"]
 mod rounds;
 
