@@ -10,7 +10,7 @@ use portolan::thrift::{RegistryHandler, ThriftHost};
 use portolan::{
     Address, ApiKey, Client, ErrorKind, Instance, InstanceId, InstanceSpec, KeyAccess, LeaseTerms,
     Namespace, Offer, OpenAccess, Owner, Query, Registration, RegistrationMode, Registry,
-    RegistryExt, ServiceName, ServiceSpec, SystemClock,
+    RegistryExt, Scope, ServiceName, ServiceSpec, SystemClock, WatchFrom,
 };
 use tokio::time::timeout;
 
@@ -85,7 +85,8 @@ async fn keys_open_what_is_theirs_and_nothing_else() {
         let key: ApiKey = access.issue(&owner).await.unwrap();
         keys.push(key.expose().to_owned());
     }
-    let handler = RegistryHandler::new(Arc::new(access));
+    let access = Arc::new(access);
+    let handler = RegistryHandler::new(Arc::<KeyAccess>::clone(&access));
     let handler = handler.with_namespace(Namespace::default(), Arc::clone(&registry));
     let host = handler.serve(any_port()).await.unwrap();
     let address = host.local_addr().unwrap();
@@ -116,4 +117,23 @@ async fn keys_open_what_is_theirs_and_nothing_else() {
     // Larger than a stranger may send, and no stranger asks.
     let many: Vec<_> = (0..2000).map(|n| spec(&format!("i{n}"), "a")).collect();
     assert!(o.connect(&many).await.unwrap().iter().all(Result::is_ok));
+
+    // A revoked key is refused within 5 s, also on a watch that is open.
+    let scope = Scope::service(name("b"));
+    let mut watch = p.watch(&scope, WatchFrom::Now).await.unwrap();
+    watch.next().await.unwrap().unwrap();
+    let owner = Owner::parse("p").unwrap();
+    access.revoke(&owner, ApiKey::from_text(keys[1].clone()).hash()).await.unwrap();
+    let refused = async {
+        loop {
+            match watch.next().await {
+                Some(Ok(_)) => {}
+                other => return other,
+            }
+        }
+    };
+    let refused = timeout(Duration::from_secs(5), refused).await.expect("within 5 s");
+    assert_eq!(refused.unwrap().unwrap_err().kind(), ErrorKind::Unauthenticated);
+    let again = p.resolve(&Query::all()).await.unwrap_err();
+    assert_eq!(again.kind(), ErrorKind::Unauthenticated);
 }

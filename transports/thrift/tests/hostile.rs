@@ -140,3 +140,35 @@ async fn hostile_answers_fail_their_own_call() {
         }
     }
 }
+
+/// A server that answers also what nobody waits for, and answers `call` rightly.
+#[tokio::test]
+async fn an_answer_to_a_oneway_call_is_nobodys() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = Address::parse(&format!("thrift://{}", listener.local_addr().unwrap())).unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut question = [0; 21];
+                while stream.read_exact(&mut question).await.is_ok() {
+                    question[7] = 2; // A reply, with the sequence id of the question.
+                    let _ = stream.write_all(&question).await;
+                }
+            });
+        }
+    });
+    for multiplex in ["false", "true"] {
+        let facts = Metadata::new([("thrift.multiplex", multiplex)]).unwrap();
+        let mut peer = Peer::at(&address);
+        peer.metadata = Some(&facts);
+        let policy = AddressPolicy::new().allow_loopback(true);
+        let caller = ThriftCaller::new(policy, CallerOptions::default());
+        for _ in 0..20 {
+            let service = ServiceName::parse("Echo").unwrap();
+            let call = Call::new(service, "echo", Bytes::from_static(&[0]));
+            caller.call(peer, call.clone().with_oneway(true)).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            assert_eq!(&*caller.call(peer, call).await.unwrap().payload, &[0]);
+        }
+    }
+}

@@ -284,6 +284,18 @@ mod tests {
     }
 
     #[test]
+    fn values_that_are_none_are_refused() {
+        assert!(Reader::new(&[2]).bool().is_err(), "a bool of 2");
+        assert_eq!(Reader::new(&[0, 0, 0, 1, 0xff]).string(), Err(WireError::Utf8));
+        assert_eq!(Reader::new(&[0xff, 0xff, 0xff, 0xff]).bytes(), Err(WireError::Count(-1)));
+        assert_eq!(Reader::new(&[]).skip(99, DEPTH), Err(WireError::Kind(99)));
+        let no_stop = [kind::BOOL, 0, 1, 1];
+        assert_eq!(Reader::new(&no_stop).skip(kind::STRUCT, DEPTH), Err(WireError::Truncated));
+        let many = [kind::BOOL, 0x3b, 0x9a, 0xca, 0];
+        assert_eq!(Reader::new(&many).sequence(), Err(WireError::Count(1_000_000_000)));
+    }
+
+    #[test]
     fn nesting_is_bounded() {
         let mut nested = Vec::new();
         for _ in 0..DEPTH + 1 {
