@@ -172,3 +172,22 @@ async fn an_answer_to_a_oneway_call_is_nobodys() {
         }
     }
 }
+
+#[tokio::test]
+async fn who_asks_and_never_reads_is_closed() {
+    let host = echo_host().await;
+    let at = host.local_addr().unwrap();
+    let body = vec![0; 512 * 1024];
+    let mut question = ((body.len() + 16) as u32).to_be_bytes().to_vec();
+    question.extend(&QUESTION[4..20]);
+    question.extend(&body);
+    let mut stream = TcpStream::connect(at).await.unwrap();
+    let asking = async {
+        // One after the other, so that each is alone when it is answered.
+        while stream.write_all(&question).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, asking).await.expect("it is taken for ever");
+    caller_is_served(at).await;
+}

@@ -18,7 +18,7 @@ use super::Server;
 use super::asked::Asked;
 use super::running::Running;
 use crate::cancel;
-use crate::link::{Duplex, Event, Outbox, Stream};
+use crate::link::{Duplex, Event, Outbox, Stream, room};
 use crate::wire::{Message, MessageType, Packet, append};
 
 pub(super) struct Connection {
@@ -49,7 +49,7 @@ const TICKS: u32 = 4;
 
 impl Connection {
     pub(super) fn new(server: Arc<Server>, stream: Box<dyn Stream>) -> Self {
-        let outbox: Arc<Outbox> = Arc::default();
+        let outbox = Arc::new(Outbox::new(server.options.max_message));
         Self {
             link: Duplex::new(stream, server.options.max_unproven),
             server,
@@ -82,7 +82,7 @@ impl Connection {
                 self.take(&packet).await?;
             }
             if self.outbox.is_closed() {
-                return Err(io::Error::other("the peer does not read its answers"));
+                return Err(unread());
             }
             if draining && self.is_settled() {
                 return Ok(());
@@ -169,6 +169,9 @@ impl Connection {
 
     fn say(&mut self, asked: &Asked, outcome: Result<Reply, CallError>) -> io::Result<()> {
         let output = self.link.output();
+        if output.len() > room(self.server.options.max_message) {
+            return Err(unread());
+        }
         let said = asked.answer(outcome, |framing, header, message, body, limit| {
             output.push(framing, header, message, body, limit)
         });
@@ -197,6 +200,11 @@ impl Connection {
         call.headers.clone_from(&packet.header.headers);
         Ok(Box::pin(handle(call, slot)))
     }
+}
+
+/// A peer that asks and does not read.
+fn unread() -> io::Error {
+    io::Error::other("the peer does not read its answers")
 }
 
 fn note(proven: &AtomicBool, outcome: &Result<Reply, CallError>) {

@@ -17,7 +17,7 @@ pub(crate) struct Duplex<S> {
     stream: S,
     inbox: Inbox,
     output: Output,
-    /// Whether everything was written since somebody asked.
+    /// Whether anything was written since somebody asked.
     wrote: bool,
     /// Whether a turn ends when everything is written.
     reports_writes: bool,
@@ -72,7 +72,7 @@ impl<S: Stream> Duplex<S> {
         self.reports_writes = true;
     }
 
-    /// Whether writing came to an end since this was last asked.
+    /// Whether writing got on since this was last asked.
     pub(crate) fn has_written(&mut self) -> bool {
         std::mem::take(&mut self.wrote)
     }
@@ -104,12 +104,14 @@ impl<S: Stream> Duplex<S> {
 
     /// `None` once the outbox has something and all before it is written.
     fn poll(&mut self, cx: &mut Context<'_>, outbox: &Outbox) -> Poll<io::Result<Option<Event>>> {
-        if let Poll::Ready(wrote) = self.output.poll_write(cx, Pin::new(&mut self.stream)) {
-            let wrote = wrote?;
-            self.wrote |= wrote;
-            if wrote && self.reports_writes {
-                return Poll::Ready(Ok(Some(Event::Written)));
-            }
+        let before = self.output.len();
+        let wrote = self.output.poll_write(cx, Pin::new(&mut self.stream));
+        self.wrote |= self.output.len() < before;
+        if let Poll::Ready(wrote) = wrote
+            && wrote?
+            && self.reports_writes
+        {
+            return Poll::Ready(Ok(Some(Event::Written)));
         }
         if let Poll::Ready(read) = self.inbox.poll_fill(cx, Pin::new(&mut self.stream)) {
             let event = if read? == 0 { Event::Ended } else { Event::Arrived };

@@ -12,7 +12,7 @@ mod pool;
 
 pub use self::dial::{Dial, Stream, TcpDial};
 pub(crate) use self::duplex::{Duplex, Event};
-pub(crate) use self::outbox::Outbox;
+pub(crate) use self::outbox::{Outbox, room};
 pub(crate) use self::output::Output;
 pub(crate) use self::peers::Peers;
 

@@ -32,7 +32,7 @@ struct Link {
     task: JoinHandle<()>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
     outbox: Outbox,
     calls: Mutex<Calls>,
@@ -103,7 +103,8 @@ impl Mux {
 
 impl Link {
     fn start(stream: Box<dyn Stream>, limit: usize) -> Self {
-        let shared = Arc::new(Shared::default());
+        let (outbox, calls) = (Outbox::new(limit), Mutex::default());
+        let shared = Arc::new(Shared { outbox, calls });
         let task = tokio::spawn(Arc::clone(&shared).run(Duplex::new(stream, limit)));
         Self { shared, task }
     }

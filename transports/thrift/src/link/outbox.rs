@@ -10,9 +10,10 @@ use crate::wire::WireError;
 
 /// Messages are encoded straight into one buffer; the connection's task takes
 /// it as a whole. Bounded: a peer that does not read is not written for.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Outbox {
     inner: Mutex<Inner>,
+    room: usize,
 }
 
 #[derive(Debug, Default)]
@@ -36,12 +37,22 @@ pub(crate) enum Refused {
     Message(WireError),
 }
 
-/// How much may wait.
-const MAX_WAITING: usize = 4 << 20;
+/// How much may wait for a peer that takes messages up to `limit`: one of them
+/// must not keep the next from being said.
+pub(crate) const fn room(limit: usize) -> usize {
+    let several = 4 << 20;
+    if limit * 2 > several { limit * 2 } else { several }
+}
+
 /// A buffer that a burst made larger than this is given back.
 const KEPT: usize = 1 << 20;
 
 impl Outbox {
+    /// For a connection whose messages have at most so many bytes.
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { inner: Mutex::default(), room: room(limit) }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -56,7 +67,7 @@ impl Outbox {
             if inner.closed {
                 return Err(Refused::Closed);
             }
-            if inner.bytes.len() > MAX_WAITING {
+            if inner.bytes.len() > self.room {
                 return Err(Refused::Full);
             }
             write(&mut inner.bytes).map_err(Refused::Message)?;

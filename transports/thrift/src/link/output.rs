@@ -25,6 +25,10 @@ impl Output {
         self.bytes.is_empty() && self.body.is_empty()
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len() + self.body.len()
+    }
+
     pub(super) fn clear(&mut self) {
         self.bytes.clear();
         self.body.clear();
