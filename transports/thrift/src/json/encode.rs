@@ -154,7 +154,9 @@ impl<'a> Encoder<'a> {
                 _ => Err(expected(ty)),
             })?,
             b'[' => match ty {
-                Type::List(element) | Type::Set(element) => self.sequence(scanner, element)?,
+                Type::List(element) | Type::Set(element) => {
+                    self.nested(scanner, |this, scanner| this.sequence(scanner, element))?;
+                }
                 _ => return Err(expected(ty)),
             },
             b't' => {
@@ -174,16 +176,25 @@ impl<'a> Encoder<'a> {
         Ok(Written::Something)
     }
 
-    /// What is in braces, one level deeper.
     #[inline]
     fn object(
         &mut self,
         scanner: &mut Scanner<'_>,
         content: impl FnOnce(&mut Self, &mut Scanner<'_>) -> Result<()>,
     ) -> Result<()> {
-        if scanner.peek()? != b'{' {
-            return Err(ValueError::new("must be an object"));
+        match scanner.peek()? {
+            b'{' => self.nested(scanner, content),
+            _ => Err(ValueError::new("must be an object")),
         }
+    }
+
+    /// What is in the brackets that come next, one level deeper.
+    #[inline]
+    fn nested(
+        &mut self,
+        scanner: &mut Scanner<'_>,
+        content: impl FnOnce(&mut Self, &mut Scanner<'_>) -> Result<()>,
+    ) -> Result<()> {
         scanner.take();
         self.depth += 1;
         if self.depth > JSON_DEPTH {
@@ -322,11 +333,6 @@ impl<'a> Encoder<'a> {
 
     /// The count comes before the elements on the wire and after them in JSON.
     fn sequence(&mut self, scanner: &mut Scanner<'_>, element: &'a Type) -> Result<()> {
-        scanner.take();
-        self.depth += 1;
-        if self.depth > JSON_DEPTH {
-            return Err(too_deep());
-        }
         self.sequence_head(element, 0);
         let head = self.out.bytes.len();
         let mut count = 0;
@@ -341,8 +347,7 @@ impl<'a> Encoder<'a> {
             goes_on = scanner.goes_on(b']')?;
         }
         self.set_count(head, count);
-        self.depth -= 1;
-        self.bounded()
+        Ok(())
     }
 
     fn map(&mut self, scanner: &mut Scanner<'_>, key: &'a Type, element: &'a Type) -> Result<()> {

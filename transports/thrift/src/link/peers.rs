@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use registry_api::call::{CallError, Peer, Reply};
@@ -22,7 +22,7 @@ pub(crate) struct Peers {
     max_inflight: usize,
     known: Arc<Known>,
     /// Closes what is idle. Started with the first peer, ended with this.
-    looking: std::sync::OnceLock<JoinHandle<()>>,
+    looking: OnceLock<JoinHandle<()>>,
 }
 
 type Known = RwLock<HashMap<Address, Arc<Links>>>;
@@ -46,7 +46,7 @@ const AGES: u32 = 2;
 
 impl Peers {
     pub(crate) fn new(dial: Arc<dyn Dial>, max_inflight: usize) -> Self {
-        Self { dial, max_inflight, known: Arc::default(), looking: std::sync::OnceLock::new() }
+        Self { dial, max_inflight, known: Arc::default(), looking: OnceLock::new() }
     }
 
     pub(crate) async fn call(

@@ -169,7 +169,9 @@ impl RegistryHandler {
     /// Whether the asker may act for all of these; those that are not live are
     /// nobody's, and acting for nobody takes only being somebody.
     async fn may_act(&self, asker: &Asker<'_>, lives: &[api::InstanceRef]) -> Result<()> {
-        self.allow(asker, &Action::Read).await?;
+        if let Principal::Master = self.allow(asker, &Action::Read).await? {
+            return Ok(()); // May do everything: whose they are needs no reading.
+        }
         let mut allowed: Option<Arc<[ServiceName]>> = None;
         for life in lives {
             let services = asker.space.known.services(&*asker.space.registry, life).await?;
