@@ -17,46 +17,16 @@ impl Table {
     }
 
     /// A row about two loops: each runs the given number of operations.
-    pub fn ratio(
-        &mut self,
-        name: &str,
-        goal: f64,
-        mut floor: impl FnMut(u64),
-        mut ours: impl FnMut(u64),
-    ) {
-        let (floor_count, ours_count) = (calibrate(&mut floor), calibrate(&mut ours));
-        let mut ratios: Vec<f64> = (0..ROUNDS)
-            .map(|_| {
-                let below = per_operation(&mut floor, floor_count);
-                per_operation(&mut ours, ours_count) / below
-            })
-            .collect();
-        ratios.sort_by(f64::total_cmp);
-        let (median, least, most) = (ratios[ROUNDS / 2], ratios[0], ratios[ROUNDS - 1]);
-        let shown = format!("{median:.2} [{least:.2}..{most:.2}]");
+    pub fn ratio(&mut self, name: &str, goal: f64, floor: impl FnMut(u64), ours: impl FnMut(u64)) {
+        let (median, shown) = alternate(floor, ours, |floor, ours| ours / floor);
         let wanted = if goal.is_finite() { format!("≤ {goal}") } else { "-".to_owned() };
         self.row(name, shown, wanted, median <= goal + TOLERANCE);
     }
 
     /// A row about throughput: both do the same number of operations, ours must
     /// reach this share of the floor's rate.
-    pub fn rate(
-        &mut self,
-        name: &str,
-        goal: f64,
-        mut floor: impl FnMut(u64),
-        mut ours: impl FnMut(u64),
-    ) {
-        let (floor_count, ours_count) = (calibrate(&mut floor), calibrate(&mut ours));
-        let mut ratios: Vec<f64> = (0..ROUNDS)
-            .map(|_| {
-                let below = per_operation(&mut floor, floor_count);
-                below / per_operation(&mut ours, ours_count)
-            })
-            .collect();
-        ratios.sort_by(f64::total_cmp);
-        let (median, least, most) = (ratios[ROUNDS / 2], ratios[0], ratios[ROUNDS - 1]);
-        let shown = format!("{median:.2} [{least:.2}..{most:.2}]");
+    pub fn rate(&mut self, name: &str, goal: f64, floor: impl FnMut(u64), ours: impl FnMut(u64)) {
+        let (median, shown) = alternate(floor, ours, |floor, ours| floor / ours);
         let wanted = if goal > 0.0 { format!("≥ {goal}") } else { "-".to_owned() };
         self.row(name, shown, wanted, median >= goal - TOLERANCE);
     }
@@ -81,6 +51,25 @@ impl Table {
             println!("| {name} | {shown} | {goal} | {} |", if *met { "yes" } else { "NO" });
         }
     }
+}
+
+/// Rounds of both in turn: the median of what `of` makes of their times per
+/// operation, and the same as it is shown.
+fn alternate(
+    mut floor: impl FnMut(u64),
+    mut ours: impl FnMut(u64),
+    of: impl Fn(f64, f64) -> f64,
+) -> (f64, String) {
+    let (floor_count, ours_count) = (calibrate(&mut floor), calibrate(&mut ours));
+    let mut ratios: Vec<f64> = (0..ROUNDS)
+        .map(|_| {
+            let below = per_operation(&mut floor, floor_count);
+            of(below, per_operation(&mut ours, ours_count))
+        })
+        .collect();
+    ratios.sort_by(f64::total_cmp);
+    let (median, least, most) = (ratios[ROUNDS / 2], ratios[0], ratios[ROUNDS - 1]);
+    (median, format!("{median:.2} [{least:.2}..{most:.2}]"))
 }
 
 fn per_operation(run: &mut impl FnMut(u64), count: u64) -> f64 {
