@@ -91,11 +91,12 @@ impl Forward {
             let name = name.as_str();
             // UTF-8, which HTTP lets pass and Thrift needs.
             let Ok(value) = std::str::from_utf8(value.as_bytes()) else { continue };
-            bytes += name.len() + value.len();
             let is_own = own.iter().any(|named| named.eq_ignore_ascii_case(name));
-            if !self.allows(name) || is_own {
-                bytes -= name.len() + value.len();
-            } else if selected.len() < MAX_HEADERS && bytes <= MAX_BYTES {
+            if is_own || !self.allows(name) || selected.len() == MAX_HEADERS {
+                continue;
+            }
+            bytes += name.len() + value.len();
+            if bytes <= MAX_BYTES {
                 selected.push((name.to_owned(), value.to_owned()));
             }
         }
