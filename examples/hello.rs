@@ -24,7 +24,7 @@ async fn main() -> Result<()> {
 
     // What a caller does: follow once, pick for each call.
     let view = client.follow(&service);
-    view.ready().await;
+    view.ready().await?;
     if let Some(picked) = view.pick() {
         println!("call {} at {:?}", picked.id, picked.offers[0].addresses[0]);
     }

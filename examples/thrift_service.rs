@@ -33,7 +33,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // The caller: picks an instance and calls it the way its offer asks for.
     let view = client.follow(&service);
-    view.ready().await;
+    view.ready().await?;
     let instance = view.pick().map(|picked| (*picked).clone()).ok_or("nobody is there")?;
     let peer = Peer::of(&instance, &service, |_| true).ok_or("it has no address")?;
     let function = idl.service("Greeter").and_then(|s| s.function("hello")).ok_or("no method")?;

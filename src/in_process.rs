@@ -79,8 +79,13 @@ impl InProcess {
 
 #[async_trait]
 impl Caller for InProcess {
+    /// Whatever is served here, under whatever scheme.
+    fn speaks(&self, _: &Address) -> bool {
+        true
+    }
+
     async fn call(&self, peer: Peer<'_>, call: Call) -> Result<Reply, CallError> {
-        let served = self.find(peer.address).ok_or_else(nobody)?;
+        let served = self.find(peer.address).ok_or_else(|| nobody().not_run())?;
         if served.service != call.service {
             let reason = format!("this instance serves {}", served.service);
             return Err(CallError::new(CallErrorKind::WrongInstance, reason));
@@ -88,7 +93,7 @@ impl Caller for InProcess {
         if call.payload.len() > MAX_MESSAGE {
             return Err(failed(ErrorKind::InvalidArgument, "the call is too large"));
         }
-        let within = call.timeout;
+        let within = call.time_left();
         if call.oneway {
             // Ends with its own deadline.
             tokio::spawn(async move { timeout(within, served.run(call)).await });

@@ -14,7 +14,7 @@
 //! membership.connected().await;
 //!
 //! let view = client.follow(&service);
-//! view.ready().await;
+//! view.ready().await?;
 //! assert_eq!(view.pick().map(|i| i.id.to_string()).as_deref(), Some("users-1"));
 //! membership.leave().await;
 //! # Ok(()) }
@@ -22,26 +22,32 @@
 //!
 //! What it is not: a server. The `portolan` binary of the gateway is built on it.
 
+mod channel;
 mod client;
 mod clock;
-mod follow;
 mod in_process;
 mod keys;
 mod membership;
 mod open;
+mod opener;
 // Without a backend there is nobody to read all parts of a URL.
 #[cfg_attr(not(feature = "memory"), allow(dead_code))]
 mod url;
-mod watching;
+mod view;
 
 pub use registry_api::*;
 
-pub use crate::client::Client;
+pub use crate::channel::{
+    Ask, Balance, BoundedHash, Breaker, Busy, Channel, ChannelOptions, Count, Counters, Ejection,
+    Explanation, Hedge, Queue, Retry, Timeouts, Verdict, Wires, ZoneFirst,
+};
+pub use crate::client::{Client, ClientOptions, Resolved};
 pub use crate::clock::SystemClock;
-pub use crate::follow::{Followed, Picked, ServiceView};
 pub use crate::in_process::{InProcess, InProcessHost};
 pub use crate::keys::{ApiKey, KeyAccess, OpenAccess};
-pub use crate::membership::{Membership, MembershipState};
+pub use crate::membership::{Membership, MembershipState, StopOptions};
 pub use crate::open::{namespace_of, open, open_with, redact, schemes};
+pub use crate::opener::Opener;
+pub use crate::view::{Followed, Picked, Probe, ServiceView, TcpProbe};
 #[cfg(feature = "thrift")]
 pub use portolan_thrift as thrift;

@@ -48,6 +48,12 @@ pub fn schemes() -> &'static [&'static str] {
     ]
 }
 
+/// Whether what a URL names lives in this process, and is another one every
+/// time it is opened.
+pub(crate) fn is_in_process(url: &str) -> bool {
+    url.starts_with("memory:")
+}
+
 /// A URL as it may be shown: without user, password and parameters' secrets.
 pub fn redact(url: &str) -> String {
     let (front, parameters) = match url.split_once('?') {

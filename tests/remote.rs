@@ -45,7 +45,7 @@ async fn members_and_views_survive_the_registry_being_elsewhere_and_going_away()
     let membership = client.join(spec("i", "a"));
     membership.connected().await.unwrap();
     let view = client.follow(&name("a"));
-    timeout(PATIENCE, view.ready()).await.unwrap();
+    timeout(PATIENCE, view.ready()).await.unwrap().unwrap();
     assert!(view.pick().is_some());
 
     host.close().await;

@@ -10,8 +10,8 @@ use conformance_tests::fixtures::{id, life, offer, query, service};
 use conformance_tests::mutants::{Defect, Flawed};
 use conformance_tests::{Link, Linked, ManualClock};
 use portolan::{
-    Client, Clock, Epoch, Era, Health, InstanceSpec, Lease, LeaseTerms, MembershipState, Namespace,
-    Phase, Registry, RegistryExt, Result,
+    Client, ClientOptions, Clock, Epoch, Era, Health, InstanceSpec, Lease, LeaseTerms,
+    MembershipState, Namespace, Phase, Registry, RegistryExt, Result,
 };
 
 struct World {
@@ -28,8 +28,12 @@ fn world() -> World {
     let store = MemoryStore::new(Arc::new(clock.clone()), MemoryOptions::new(Era(1)));
     let registry = store.handle(&Namespace::default());
     let linked = Linked::new(registry.clone(), link.clone(), Arc::new(clock.clone()));
-    let client = Client::new(Arc::new(linked), Arc::new(clock.clone()));
+    let client = Client::new(Arc::new(linked), options(&clock));
     World { clock, link, client, registry }
+}
+
+fn options(clock: &ManualClock) -> ClientOptions {
+    ClientOptions::default().with_clock(Arc::new(clock.clone()))
 }
 
 fn spec(name: &str) -> InstanceSpec {
@@ -121,11 +125,11 @@ async fn leaving_while_the_connect_is_under_way_leaves_nothing() {
     let world = world();
     let slow = Arc::new(Slow(world.clock.clone()));
     let slow = Arc::new(Flawed::new(world.registry.clone(), slow));
-    let client = Client::new(slow, Arc::new(world.clock.clone()));
+    let client = Client::new(slow, options(&world.clock));
     let membership = client.join(spec("i"));
     world.clock.advance(Duration::from_millis(50)).await;
-    membership.leave().await.unwrap();
-    world.seconds(1).await;
+    let (left, ()) = tokio::join!(membership.leave(), world.seconds(1));
+    left.unwrap();
     assert_eq!(world.seen("i").await, None, "the answer came after the leaving");
 }
 
@@ -177,7 +181,7 @@ async fn a_followed_service_shows_the_last_that_was_known() {
     let membership = world.client.join(spec("i"));
     membership.connected().await.unwrap();
     let view = world.client.follow(&service("a"));
-    view.ready().await;
+    view.ready().await.unwrap();
     assert_eq!(view.pick().map(|picked| picked.id.clone()), Some(id("i")));
     world.link.cut();
     world.seconds(600).await;

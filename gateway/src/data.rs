@@ -67,6 +67,7 @@ async fn call(plane: &Plane, request: hyper::Request<Incoming>) -> Result<Respon
         service: &service,
         path: &path,
         argument,
+        idempotent: is_get, // By the meaning of GET, others may repeat it too.
         headers: plane.forward.select(&head.headers),
         wait: forward::wait(&head.headers),
         style: forward::style(&head.headers),
@@ -120,7 +121,9 @@ fn outcome(answer: &Result<Dispatched, DispatchError>) -> &'static str {
         Ok(Dispatched::Text(_) | Dispatched::Json(_)) => "ok",
         Err(DispatchError::Argument(_) | DispatchError::EmptyBody) => "bad argument",
         Err(DispatchError::Unknown) => "unknown",
-        Err(DispatchError::NoInstance) => "no instance",
+        Err(DispatchError::Call(error)) if error.kind() == CallErrorKind::NoInstance => {
+            "no instance"
+        }
         Err(DispatchError::Call(_)) => "call failed",
         Err(DispatchError::Interface(_) | DispatchError::Registry(_)) => "registry failed",
     }
@@ -136,10 +139,6 @@ fn refuse(error: &DispatchError) -> Response {
         DispatchError::Interface(reason) => {
             let reason = format!("the service's IDL cannot be used: {reason}");
             problem::problem(StatusCode::BAD_GATEWAY, "", &reason)
-        }
-        DispatchError::NoInstance => {
-            let reason = "no healthy instance of the service is connected";
-            problem::problem(StatusCode::SERVICE_UNAVAILABLE, "", reason)
         }
         DispatchError::Registry(error) => problem::registry(error),
         DispatchError::Unknown => problem::text(StatusCode::NOT_FOUND, UNKNOWN),

@@ -8,13 +8,11 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use moka::future::Cache;
-use portolan::call::{Call, CallError, CallErrorKind, Caller, Headers, Peer};
-use portolan::thrift::ThriftCaller;
+use portolan::call::{Call, CallError, CallErrorKind, Caller, Headers};
 use portolan::thrift::idl::{self, Descriptor, Function};
 use portolan::thrift::json::{self, Answer, Json, Style, ValueError};
 use portolan::{
-    Client, Error, ErrorKind, Instance, Query, Revision, ServiceName, ServiceRecord, ServiceView,
-    Transport,
+    Channel, ChannelOptions, Client, Error, ErrorKind, Revision, ServiceName, ServiceRecord,
 };
 use serde_json::Value;
 use tokio::time::timeout;
@@ -23,7 +21,8 @@ use tokio::time::timeout;
 /// nobody has asked for ten minutes.
 pub(crate) struct Dispatcher {
     client: Client,
-    caller: ThriftCaller,
+    caller: Arc<dyn Caller>,
+    options: ChannelOptions,
     services: Cache<ServiceName, Arc<Followed>>,
     unknown: Cache<ServiceName, ()>,
     idls: idl::Cache,
@@ -31,7 +30,7 @@ pub(crate) struct Dispatcher {
 
 /// A service that is called.
 struct Followed {
-    view: ServiceView,
+    channel: Channel,
     /// What its declaration meant when it was last called.
     interface: ArcSwapOption<(Revision, Arc<Interface>)>,
 }
@@ -62,6 +61,8 @@ pub(crate) struct Request<'a> {
     pub(crate) path: &'a str,
     /// `None` is an empty body.
     pub(crate) argument: Option<Json<'a>>,
+    /// Whether the caller says that it may be run twice.
+    pub(crate) idempotent: bool,
     /// Those that travel with it.
     pub(crate) headers: Headers,
     /// How long the caller says it waits.
@@ -80,26 +81,26 @@ pub(crate) enum DispatchError {
     EmptyBody,
     /// The declaration has no IDL that can be used.
     Interface(String),
-    /// Nobody to call.
-    NoInstance,
     /// The registry cannot tell.
     Registry(Error),
     /// No such service, or no such method.
     Unknown,
 }
 
-/// The time a call has, like the original's caller but with a bound people wait for.
-const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 const IDLE: Duration = Duration::from_secs(600);
-/// How long the first caller of a service waits for the registry.
-const FOLLOWED_WITHIN: Duration = Duration::from_secs(5);
 const UNKNOWN_FOR: Duration = Duration::from_secs(1);
 
 impl Dispatcher {
-    pub(crate) fn new(client: Client, caller: ThriftCaller, idls: idl::Cache) -> Self {
+    pub(crate) fn new(
+        client: Client,
+        caller: Arc<dyn Caller>,
+        options: ChannelOptions,
+        idls: idl::Cache,
+    ) -> Self {
         Self {
             client,
             caller,
+            options,
             services: Cache::builder().max_capacity(100_000).time_to_idle(IDLE).build(),
             unknown: Cache::builder().max_capacity(10_000).time_to_live(UNKNOWN_FOR).build(),
             idls,
@@ -110,9 +111,9 @@ impl Dispatcher {
     pub(crate) async fn call(&self, request: Request<'_>) -> Result<Dispatched, DispatchError> {
         let service = request.service;
         let followed = self.followed(service).await?;
-        let view = &followed.view;
-        let record = view.current().service.clone().ok_or(DispatchError::Unknown)?;
-        let interface = followed.interface(&record, &self.idls)?;
+        let known = followed.channel.view().current();
+        let record = known.service.as_ref().ok_or(DispatchError::Unknown)?;
+        let interface = followed.interface(record, &self.idls)?;
         let function = interface.function(request.path).ok_or(DispatchError::Unknown)?;
         let argument = match request.argument {
             Some(argument) => argument,
@@ -122,13 +123,11 @@ impl Dispatcher {
         let payload = json::write_arguments(&interface.idl, function, argument)
             .map_err(DispatchError::Argument)?;
         let mut call = Call::new(service.clone(), &function.name, payload.into())
-            .with_timeout(request.wait.unwrap_or_else(|| timeout_of(&record, &function.name)))
+            .with_idempotent(request.idempotent)
             .with_oneway(function.oneway);
         call.headers = request.headers;
-        let instance = pick(view).ok_or(DispatchError::NoInstance)?;
-        let peer = Peer::of(&instance, service, |a| a.transport() == Transport::Thrift);
-        let peer = peer.ok_or(DispatchError::NoInstance)?;
-        let reply = self.caller.call(peer, call).await.map_err(DispatchError::Call)?;
+        call.timeout = request.wait;
+        let reply = followed.channel.call(call).await.map_err(DispatchError::Call)?;
         match function.oneway {
             true => Ok(Dispatched::Json(b"null".to_vec())),
             false => interface.read(function, &reply.payload, request.style),
@@ -145,14 +144,12 @@ impl Dispatcher {
             return Err(DispatchError::Unknown);
         }
         let open = async {
-            self.client.registry().resolve(&Query::service(service.clone())).await?;
-            let view = self.client.follow(service);
-            match timeout(FOLLOWED_WITHIN, view.ready()).await {
-                Ok(()) => Ok(Arc::new(Followed { view, interface: ArcSwapOption::empty() })),
-                Err(_) => Err(Error::new(
-                    ErrorKind::Unavailable,
-                    "the registry did not tell about the service in time",
-                )),
+            let (caller, options) = (Arc::clone(&self.caller), self.options.clone());
+            let channel = self.client.channel(service, caller, options);
+            channel.view().ready().await?;
+            match channel.view().current().is_unknown() {
+                true => Err(Error::new(ErrorKind::NotFound, "there is no such service")),
+                false => Ok(Arc::new(Followed { channel, interface: ArcSwapOption::empty() })),
             }
         };
         match self.services.try_get_with_by_ref(service, open).await {
@@ -172,7 +169,8 @@ impl Dispatcher {
     /// that who just joined is called by the next call; at most a second.
     pub(crate) async fn caught_up(&self, service: &ServiceName, revision: Revision) {
         if let Some(followed) = self.services.get(service).await {
-            let shown = followed.view.reached(|followed| followed.revision >= Some(revision));
+            let shown =
+                followed.channel.view().reached(|followed| followed.revision >= Some(revision));
             let _ = timeout(Duration::from_secs(1), shown).await;
         }
     }
@@ -245,26 +243,10 @@ impl Interface {
     }
 }
 
-/// Four times the 95th percentile that is declared for the method, at least a
-/// second; else the time everybody has.
-fn timeout_of(record: &ServiceRecord, method: &str) -> Duration {
-    let declared = record.spec.endpoints.iter().find(|endpoint| endpoint.name == method);
-    match declared.and_then(|endpoint| endpoint.sla) {
-        Some(sla) => (sla.p95 * 4).clamp(Duration::from_secs(1), CALL_TIMEOUT),
-        None => CALL_TIMEOUT,
-    }
-}
-
 /// A declared exception as JSON; a name of an IDL needs no escapes.
 pub(crate) fn thrown(name: &str, value: &[u8]) -> Vec<u8> {
     let front = format!("{{\"exception\":\"{name}\",\"value\":");
     [front.as_bytes(), value, b"}"].concat()
-}
-
-/// A picked instance. A copy: the snapshot it was picked from is not to be held
-/// while somebody works.
-fn pick(view: &ServiceView) -> Option<Instance> {
-    view.pick().map(|picked| (*picked).clone())
 }
 
 impl Debug for Dispatcher {

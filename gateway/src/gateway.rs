@@ -6,13 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portolan::access::Access;
-use portolan::call::Host;
+use portolan::call::{Caller, Host};
 use portolan::thrift::{RegistryHandler, ThriftCaller, ThriftHost, idl};
 use portolan::{
-    Address, Client, Clock, Error, InstanceId, InstanceSpec, KeyAccess, Membership, Offer,
-    OpenAccess, Registry, ServiceName, SystemClock,
+    Address, ChannelOptions, Client, ClientOptions, Clock, Error, InstanceId, InstanceSpec,
+    KeyAccess, Membership, Offer, OpenAccess, Opener, Registry, ServiceName, SystemClock, TcpProbe,
+    Timeouts, Wires,
 };
 use tokio::sync::watch;
+use tokio::time::timeout;
 use tonic_health::server::HealthReporter;
 use uuid::Uuid;
 
@@ -52,6 +54,8 @@ pub enum StartError {
     Registry(Error),
 }
 
+/// The time of a call where neither its caller nor an SLA says.
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long requests in flight may take when the gateway stops.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -59,7 +63,11 @@ impl Gateway {
     /// Opens the registry and the listeners; returns when all of them accept.
     pub async fn start(config: &Config) -> Result<Self, StartError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let registry = portolan::open_with(&config.backend, Arc::clone(&clock)).await?;
+        let opener = Opener::url(&config.backend, Arc::clone(&clock)).await?;
+        let probe = Arc::new(TcpProbe::new(config.address_policy()?));
+        let options = ClientOptions::default().with_clock(Arc::clone(&clock)).with_probe(probe);
+        let client = Client::from_opener(opener, options).await?;
+        let registry = Arc::clone(client.registry());
         let bind = |name, address| async move {
             let bound = Listener::bind(address).await;
             bound.map_err(|error| StartError::Bind(name, address, error))
@@ -71,7 +79,6 @@ impl Gateway {
             (http.address, grpc.address, admin.address);
 
         let metrics = Arc::new(Metrics::new());
-        let client = Client::new(Arc::clone(&registry), Arc::clone(&clock));
         let access = Arc::new(KeyAccess::new(
             Arc::clone(&registry),
             Arc::clone(&clock),
@@ -88,12 +95,14 @@ impl Gateway {
         for own in own {
             policy = policy.refuse_listener(own);
         }
-        let caller = ThriftCaller::new(policy.clone(), config.caller_options());
+        let thrift_caller = ThriftCaller::new(policy.clone(), config.caller_options());
+        let wires = Wires::new([Arc::new(thrift_caller) as Arc<dyn Caller>]);
+        let options = channel_options().with_counters(Arc::clone(metrics.channels()));
         let idls = idl::Cache::default();
         let plane = Arc::new(Plane {
             registry: Arc::clone(&registry),
             access,
-            dispatcher: Dispatcher::new(client.clone(), caller, idls.clone()),
+            dispatcher: Dispatcher::new(client.clone(), Arc::new(wires), options, idls.clone()),
             idls,
             forward: config.forward()?,
             policy,
@@ -101,7 +110,12 @@ impl Gateway {
             metrics: Arc::clone(&metrics),
             known: control::known_instances(),
         });
-        let state = Arc::new(Admin { registry, metrics, draining: watch::Sender::new(false) });
+        let state = Arc::new(Admin {
+            registry,
+            client: client.clone(),
+            metrics,
+            draining: watch::Sender::new(false),
+        });
         let (grpc_router, reporter) = grpc::router().await;
         Ok(Self {
             http: http_address,
@@ -120,19 +134,26 @@ impl Gateway {
         })
     }
 
-    /// Leaves the registry, stops accepting and lets what is in flight finish.
+    /// Says that it is draining, stops accepting, lets what is in flight finish
+    /// and leaves the registry.
     pub async fn stop(self) {
         self.state.draining.send_replace(true);
         grpc::drain(&self.reporter).await;
-        if let Err(error) = self.presence.leave().await {
-            tracing::warn!(%error, "the registry could not be told that the gateway leaves");
-        }
+        self.presence.drain();
         if let Some(host) = &self.registry {
-            host.close().await;
+            let _ = timeout(DRAIN, host.close()).await; // What is left is dropped.
         }
         let drained = self.serving.map(|serving| serving.drain(DRAIN));
         futures_util::future::join_all(drained).await;
+        if let Err(error) = self.presence.leave().await {
+            tracing::warn!(%error, "the registry could not be told that the gateway leaves");
+        }
     }
+}
+
+/// Every policy with its default, and the time that people wait.
+fn channel_options() -> ChannelOptions {
+    ChannelOptions::default().with_timeouts(Timeouts::default().with_usual(CALL_TIMEOUT))
 }
 
 /// The registry over Thrift. Without a master key, which would make keys mean

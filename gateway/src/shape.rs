@@ -2,16 +2,26 @@
 //!
 //! Keys are never part of it, not even as hashes.
 
-use portolan::{Event, Instance, Offer, Scope, ServiceName, ServiceRecord, View, WatchItem};
+use portolan::{
+    Event, Instance, Offer, Resolved, Scope, ServiceName, ServiceRecord, View, WatchItem,
+};
 use serde_json::{Value, json};
 
 /// The answer to "who offers this service".
-pub(crate) fn resolved(service: &ServiceName, view: &View) -> Value {
+pub(crate) fn resolved(service: &ServiceName, resolved: &Resolved) -> Value {
     let scope = Scope::service(service.clone());
+    let known = &resolved.followed;
+    let line = |i: &Instance| {
+        let mut line = instance(i, &scope);
+        line["held"] = json!(known.is_held(&i.id));
+        line
+    };
     json!({
         "service": service,
-        "revision": view.revision,
-        "instances": view.instances.iter().map(|i| instance(i, &scope)).collect::<Vec<_>>(),
+        "revision": known.revision,
+        "age_ms": u64::try_from(resolved.age.as_millis()).unwrap_or(u64::MAX),
+        "held": known.held.len(),
+        "instances": known.instances.iter().map(line).collect::<Vec<_>>(),
     })
 }
 

@@ -144,7 +144,7 @@ impl Handler for Besides {
             return Ok(Reply::new(result.into()));
         }
         let headers: Vec<_> = call.headers.iter().map(|(k, v)| format!("{k}={v}")).collect();
-        let told = format!("{} {}", call.timeout.as_secs(), headers.join(" "));
+        let told = format!("{} {}", call.time_left().as_secs_f64().round(), headers.join(" "));
         let mut result = vec![11, 0, 0];
         result.extend((told.len() as u32).to_be_bytes());
         result.extend(told.as_bytes());

@@ -122,11 +122,14 @@ impl Filter {
     pub fn matches(&self, instance: &Instance, scope: &Scope) -> bool {
         (self.phases.is_empty() || self.phases.contains(&instance.phase))
             && self.health.is_none_or(|health| health == instance.health)
-            && (self.asks_nothing_of_offers()
-                || instance
-                    .offers
-                    .iter()
-                    .any(|offer| scope.has_offer(&offer.service) && self.matches_offer(offer)))
+            && self.matches_offers(instance, scope)
+    }
+
+    /// Whether what `instance` offers matches, seen through `scope`, whatever
+    /// its phase and health.
+    pub fn matches_offers(&self, instance: &Instance, scope: &Scope) -> bool {
+        let fits = |offer: &Offer| scope.has_offer(&offer.service) && self.matches_offer(offer);
+        self.asks_nothing_of_offers() || instance.offers.iter().any(fits)
     }
 
     fn asks_nothing_of_offers(&self) -> bool {

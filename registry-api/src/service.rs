@@ -142,6 +142,9 @@ pub struct Endpoint {
     /// Roles of which the caller must hold one; empty admits everybody.
     #[serde(default)]
     pub roles: Vec<String>,
+    /// Whether running it twice is the same as once, so that it may be repeated.
+    #[serde(default)]
+    pub idempotent: bool,
 }
 
 impl Endpoint {

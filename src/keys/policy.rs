@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 
 use super::index::{Holder, Index};
 use super::key::ApiKey;
-use crate::watching::Watching;
+use crate::view::watching::Watching;
 
 /// Checks API keys against the hashes that the registry holds.
 ///
@@ -187,7 +187,8 @@ async fn follow(shared: Arc<Shared>) {
     let mut watching = Watching::new(registry, clock, Scope::Declarations);
     let mut replica = Replica::new();
     loop {
-        if replica.apply(watching.next().await) {
+        let Ok(item) = watching.next().await else { continue };
+        if replica.apply(item) {
             let records = replica.services().values();
             shared.publish(Index::new(replica.revision(), records));
         }

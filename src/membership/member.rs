@@ -2,7 +2,8 @@
 
 use registry_api::kernel::{Session, SessionState, Step};
 use registry_api::{
-    Beat, BeatOutcome, ErrorKind, InstanceRef, InstanceSpec, Lease, Result, Timestamp,
+    Beat, BeatOutcome, Error, ErrorKind, InstanceRef, InstanceSpec, Lease, LeaseTerms, Result,
+    Timestamp,
 };
 use tokio::sync::watch;
 
@@ -17,15 +18,47 @@ pub(super) struct Member {
     /// Grows with each change of the wanted data, so that an answer to older
     /// data is not taken for one to the current.
     version: u64,
+    /// The registry does not know it any more, and it has not said again who
+    /// it is.
+    returning: bool,
 }
 
 impl Member {
     pub(super) fn new(spec: InstanceSpec, state: watch::Sender<MembershipState>) -> Self {
-        Self { spec, session: Session::new(fastrand::u64(..)), lease: None, state, version: 0 }
+        let session = Session::new(fastrand::u64(..));
+        Self { spec, session, lease: None, state, version: 0, returning: false }
     }
 
     pub(super) fn step(&self, now: Timestamp) -> Step {
         self.session.step(now)
+    }
+
+    /// What to do when others have something to do: a beat goes up to a quarter
+    /// of its interval early, so that those of all members soon go together.
+    pub(super) fn step_along(&self, now: Timestamp) -> Step {
+        let early = self.terms().heartbeat_interval() / 4;
+        match self.session.step(now) {
+            Step::Wait(until) if self.session.lease_ends().is_some() && until <= now + early => {
+                Step::Beat
+            }
+            step => step,
+        }
+    }
+
+    /// Those granted, or those asked for.
+    pub(super) fn terms(&self) -> LeaseTerms {
+        self.lease.as_ref().map_or(self.spec.terms, |lease| lease.terms)
+    }
+
+    /// Whether it is to connect because it was lost, not because its
+    /// application asks for something.
+    pub(super) fn is_returning(&self, now: Timestamp) -> bool {
+        self.returning && self.session.step(now) == Step::Connect
+    }
+
+    /// When its lease ends unless a beat is acknowledged, where that is to come.
+    pub(super) fn lease_ends(&self, now: Timestamp) -> Option<Timestamp> {
+        self.session.lease_ends().filter(|ends| *ends > now)
     }
 
     /// What to connect with: current data, and the epoch this holder has, so
@@ -61,6 +94,7 @@ impl Member {
         match answer {
             Ok(lease) => {
                 self.session.connected(lease.terms, sent);
+                self.returning = false;
                 if version != self.version {
                     self.session.changed(now);
                 }
@@ -73,27 +107,39 @@ impl Member {
             }
             Err(error) => {
                 self.session.failed(now, error.retry_delay());
-                self.tell(MembershipState::Connecting { refusal: Some(error.to_string()) });
+                self.unheard(&error);
             }
         }
     }
 
-    pub(super) fn beaten(&mut self, outcome: Result<BeatOutcome>, sent: Timestamp, now: Timestamp) {
-        match outcome {
-            Ok(outcome) => self.session.beaten(outcome, sent, now),
-            Err(error) => self.session.failed(now, error.retry_delay()),
+    /// Its connect was not answered, or refused.
+    pub(super) fn unheard(&self, error: &Error) {
+        self.tell(MembershipState::Connecting { refusal: Some(error.to_string()) });
+    }
+
+    pub(super) fn beaten(&mut self, outcome: BeatOutcome, sent: Timestamp, now: Timestamp) {
+        self.returning |= outcome == BeatOutcome::Unknown;
+        self.session.beaten(outcome, sent, now);
+        match &self.lease {
+            Some(lease) if self.session.state(now) == SessionState::Connected => {
+                self.tell(MembershipState::Connected(lease.clone()));
+            }
+            _ => self.tell_if_lost(now),
         }
-        self.tell_if_lost(now);
     }
 
     pub(super) fn left(&self) {
         self.tell(MembershipState::Left);
     }
 
-    fn tell_if_lost(&self, now: Timestamp) {
+    /// Its lease has ended without an answer, or somebody took its place.
+    pub(super) fn tell_if_lost(&self, now: Timestamp) {
+        let connected = matches!(*self.state.borrow(), MembershipState::Connected(_));
         match self.session.state(now) {
-            SessionState::Connected => {}
-            SessionState::Connecting => self.tell(MembershipState::Connecting { refusal: None }),
+            SessionState::Connecting if connected => {
+                self.tell(MembershipState::Connecting { refusal: None });
+            }
+            SessionState::Connected | SessionState::Connecting => {}
             SessionState::Superseded => self.tell(MembershipState::Superseded),
         }
     }

@@ -2,14 +2,21 @@
 
 mod driver;
 mod member;
+mod pulse;
+mod stop;
+mod thread;
+mod work;
 
 use std::fmt::{self, Debug};
+use std::sync::Arc;
 
-use registry_api::{Error, InstanceId, InstanceSpec, Lease, Phase};
+use registry_api::{Clock, Error, InstanceId, InstanceSpec, Lease, Phase};
 use tokio::sync::{oneshot, watch};
 
 pub(crate) use self::driver::Driver;
 use self::driver::{Order, Orders};
+pub(crate) use self::pulse::{Pulse, Pulsing};
+pub use self::stop::StopOptions;
 
 /// An instance that is kept joined until it leaves.
 ///
@@ -19,6 +26,7 @@ pub struct Membership {
     id: InstanceId,
     key: u64,
     orders: Orders,
+    clock: Arc<dyn Clock>,
     state: watch::Receiver<MembershipState>,
 }
 
@@ -59,6 +67,16 @@ impl Membership {
         }
     }
 
+    /// The state as a value to watch: for a readiness endpoint, a log, a metric.
+    pub fn watch(&self) -> watch::Receiver<MembershipState> {
+        self.state.clone()
+    }
+
+    /// Whether it is joined: what a readiness endpoint asks.
+    pub fn is_connected(&self) -> bool {
+        matches!(*self.state.borrow(), MembershipState::Connected(_))
+    }
+
     /// Returns the lease once it is connected, `None` if it never will be.
     pub async fn connected(&self) -> Option<Lease> {
         let mut state = self.state.clone();
@@ -78,11 +96,13 @@ impl Membership {
     }
 
     /// Declares that it is finishing and should get no new calls.
+    /// [`stop`](Self::stop) does this and everything after it.
     pub fn drain(&self) {
         self.update(|spec| spec.phase = Phase::Draining);
     }
 
-    /// Leaves and waits for the registry's answer, at most two seconds. The
+    /// Leaves and waits for the registry's answer, at most four seconds: two,
+    /// should a connect still be under way, and two for the disconnect. The
     /// lease ends what an unreachable registry could not be told.
     pub async fn leave(self) -> Result<(), Error> {
         let (done, answer) = oneshot::channel();

@@ -59,7 +59,7 @@ impl Drop for Alive {
 #[async_trait]
 impl Handler for Probe {
     async fn handle(&self, call: Call) -> Result<Reply, CallError> {
-        self.timeout.send_replace(call.timeout);
+        self.timeout.send_replace(call.time_left());
         match call.method.as_str() {
             "count" => {
                 self.begun.fetch_add(1, Ordering::SeqCst);

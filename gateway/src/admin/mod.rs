@@ -1,6 +1,7 @@
 //! The admin listener: health, metrics and reading. It changes nothing.
 
 mod events;
+mod stability;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,9 +11,10 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use axum::routing::get;
-use portolan::{Query, Registry, Scope, ServiceName};
+use portolan::{Client, Query, Registry, Scope, ServiceName};
 use tokio::sync::watch;
 
+pub(crate) use self::stability::Stability;
 use crate::metrics::Metrics;
 use crate::{problem, shape};
 
@@ -20,6 +22,8 @@ use crate::{problem, shape};
 #[derive(Debug)]
 pub(crate) struct Admin {
     pub(crate) registry: Arc<dyn Registry>,
+    /// What this gateway believes, which is what it calls by.
+    pub(crate) client: Client,
     pub(crate) metrics: Arc<Metrics>,
     /// Set once, when the gateway stops; ends every open watch.
     pub(crate) draining: watch::Sender<bool>,
@@ -44,7 +48,8 @@ async fn healthz() -> Response {
     problem::text(StatusCode::OK, "ok\n")
 }
 
-/// The registry answers, and the gateway is not on its way out.
+/// The gateway is not on its way out, and it can serve: the registry answers, or
+/// what it said last is still known.
 async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
     let unready = |reason: &str| problem::problem(StatusCode::SERVICE_UNAVAILABLE, "", reason);
     if *admin.draining.borrow() {
@@ -52,14 +57,29 @@ async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
     }
     let query = Query::of(Scope::Declarations);
     match tokio::time::timeout(READY_WITHIN, admin.registry.resolve(&query)).await {
-        Ok(Ok(_)) => problem::text(StatusCode::OK, "ready\n"),
+        Ok(Ok(_)) => ready("ready", &admin.client),
+        // One registry that is away must not take all gateways with it.
+        _ if knows_anything(&admin.client) => {
+            ready("ready, by what the registry said last: it does not answer", &admin.client)
+        }
         Ok(Err(error)) => unready(&error.to_string()),
         Err(_) => unready("the registry does not answer"),
     }
 }
 
+fn knows_anything(client: &Client) -> bool {
+    client.following().iter().any(|view| view.current().revision.is_some())
+}
+
+fn ready(state: &str, client: &Client) -> Response {
+    let Stability { age, held, .. } = Stability::of(client);
+    let text = format!("{state}\nage {} ms\nheld {held}\n", age.as_millis());
+    problem::text(StatusCode::OK, text)
+}
+
 async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
-    let mut response = problem::text(StatusCode::OK, admin.metrics.text());
+    let text = admin.metrics.text(&Stability::of(&admin.client));
+    let mut response = problem::text(StatusCode::OK, text);
     let open_metrics = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     let content_type = HeaderValue::from_static(open_metrics);
     response.headers_mut().insert(header::CONTENT_TYPE, content_type);
@@ -78,8 +98,8 @@ async fn service(State(admin): State<Arc<Admin>>, Path(name): Path<String>) -> R
         Ok(name) => name,
         Err(error) => return problem::registry(&error),
     };
-    match admin.registry.resolve(&Query::service(name.clone())).await {
-        Ok(view) => problem::json(StatusCode::OK, &shape::resolved(&name, &view)),
+    match admin.client.resolve(&name).await {
+        Ok(resolved) => problem::json(StatusCode::OK, &shape::resolved(&name, &resolved)),
         Err(error) => problem::registry(&error),
     }
 }

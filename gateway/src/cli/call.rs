@@ -5,7 +5,7 @@ use clap::Args as ClapArgs;
 use portolan::call::Headers;
 use portolan::thrift::json::{Json, Style};
 use portolan::thrift::{CallerOptions, ThriftCaller, idl};
-use portolan::{AddressPolicy, Client, ServiceName, SystemClock};
+use portolan::{AddressPolicy, ChannelOptions, Client, ClientOptions, ServiceName};
 use std::sync::Arc;
 
 use super::source::{HTTP, Opened, Source};
@@ -44,13 +44,15 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         Opened::Backend(registry) => {
             // The caller dials, so its own loopback is nobody else's.
             let policy = AddressPolicy::new().allow_loopback(true);
-            let client = Client::new(registry, Arc::new(SystemClock));
-            let caller = ThriftCaller::new(policy, CallerOptions::default());
-            let dispatcher = Dispatcher::new(client, caller, idl::Cache::default());
+            let client = Client::new(registry, ClientOptions::default());
+            let caller = Arc::new(ThriftCaller::new(policy, CallerOptions::default()));
+            let options = ChannelOptions::default();
+            let dispatcher = Dispatcher::new(client, caller, options, idl::Cache::default());
             let request = Request {
                 service: &name,
                 path: &args.method,
                 argument: argument.as_ref().map(Json::Value),
+                idempotent: false,
                 headers: Headers::new(),
                 wait: None,
                 style: Style::default().with_bare_text(true),
@@ -75,7 +77,6 @@ fn refuse(error: DispatchError) -> Failure {
         DispatchError::Call(error) => Failure::failed(error.to_string()),
         DispatchError::EmptyBody => Failure::usage("the method takes an argument"),
         DispatchError::Interface(reason) => Failure::failed(reason),
-        DispatchError::NoInstance => Failure::failed("no healthy instance is connected"),
         DispatchError::Registry(error) => error.into(),
         DispatchError::Unknown => Failure::not_found("there is no such service or method"),
     }

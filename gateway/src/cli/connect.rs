@@ -1,13 +1,12 @@
 //! `portolan connect NAME --address ADDR`: joins from the shell.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
 use clap::Args as ClapArgs;
 use portolan::{
-    Address, Client, InstanceId, InstanceSpec, LeaseTerms, MembershipState, Offer, ServiceName,
-    SystemClock, Target, Transport,
+    Address, Client, ClientOptions, InstanceId, InstanceSpec, LeaseTerms, MembershipState, Offer,
+    ServiceName, StopOptions, Target, Transport,
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -49,7 +48,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
             let id = InstanceId::parse(&Uuid::new_v4().to_string())?;
             let spec = InstanceSpec::new(id, [Offer::new(service, address)]);
             let spec = spec.with_terms(LeaseTerms::new(args.ttl, args.ttd)?);
-            direct(&Client::new(registry, Arc::new(SystemClock)), spec).await
+            direct(&Client::new(registry, ClientOptions::default()), spec).await
         }
         Opened::Gateway(client) => {
             let key = args.source.api_key.clone();
@@ -78,7 +77,7 @@ async fn direct(client: &Client, spec: InstanceSpec) -> Result<(), Failure> {
     };
     tokio::select! {
         () = told => Err(Failure::failed("another holder took this id over")),
-        () = until_told_to_stop() => Ok(membership.leave().await?),
+        () = until_told_to_stop() => Ok(membership.stop(None, StopOptions::default()).await?),
     }
 }
 

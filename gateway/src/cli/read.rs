@@ -3,7 +3,7 @@
 use axum::http::{Method, StatusCode};
 use clap::Args;
 use futures_util::StreamExt;
-use portolan::{Query, Scope, ServiceName, WatchFrom};
+use portolan::{Client, ClientOptions, Query, Scope, ServiceName, WatchFrom};
 use serde_json::Value;
 
 use super::source::{ADMIN, Opened, Source};
@@ -58,8 +58,8 @@ pub(super) async fn resolve(args: ResolveArgs, output: Output) -> Result<(), Fai
     let name = ServiceName::parse(&args.name)?;
     let found = match args.source.open(ADMIN).await? {
         Opened::Backend(registry) => {
-            let view = registry.resolve(&Query::service(name.clone())).await?;
-            shape::resolved(&name, &view)
+            let client = Client::new(registry, ClientOptions::default());
+            shape::resolved(&name, &client.resolve(&name).await?)
         }
         Opened::Gateway(client) => {
             fetch(&client, &format!("/api/v1/services/{}", escape(name.as_str()))).await?
@@ -67,7 +67,15 @@ pub(super) async fn resolve(args: ResolveArgs, output: Output) -> Result<(), Fai
     };
     match output {
         Output::Json => out::line(found),
-        Output::Table => print_instances(&found["instances"]),
+        Output::Table => {
+            let held = found["held"].as_u64().unwrap_or_default();
+            let doubted = match held {
+                0 => String::new(),
+                held => format!(", {held} held: the registry lost too many at once to be believed"),
+            };
+            out::line(format_args!("as of {} ms ago{doubted}", plain(&found["age_ms"])));
+            print_instances(&found["instances"]);
+        }
     }
     Ok(())
 }
@@ -124,7 +132,11 @@ fn print_instances(instances: &Value) {
     let rows = rows(instances, |instance| {
         let of = |key: &str| plain(&instance[key]);
         let addresses: Vec<_> = rows(&instance["addresses"], |a| vec![plain(a)]).concat();
-        vec![of("id"), of("health"), of("phase"), of("weight"), of("zone"), addresses.join(" ")]
+        let health = match instance["held"].as_bool() {
+            Some(true) => "held".to_owned(),
+            _ => of("health"),
+        };
+        vec![of("id"), health, of("phase"), of("weight"), of("zone"), addresses.join(" ")]
     });
     table::print(&["ID", "HEALTH", "PHASE", "WEIGHT", "ZONE", "ADDRESSES"], &rows);
 }

@@ -107,7 +107,8 @@ fn includes(place: &str, declared: &Map<String, Value>) -> Result<idl::Includes,
     texts.iter().map(text).collect()
 }
 
-/// How long methods take, in milliseconds: an extension of ours.
+/// How long methods take, in milliseconds, and whether they may be run twice: an
+/// extension of ours.
 fn endpoints(place: &str, declared: &Map<String, Value>) -> Result<Vec<Endpoint>, Refusal> {
     let endpoints = match field(declared, "Endpoints") {
         None | Some(Value::Null) => return Ok(Vec::new()),
@@ -128,7 +129,12 @@ fn endpoints(place: &str, declared: &Map<String, Value>) -> Result<Vec<Endpoint>
         };
         let sla = Sla { mean: milliseconds("MeanMs")?, p95: milliseconds("P95Ms")? };
         let name = optional_text(&place, endpoint, "Name")?;
-        Ok(Endpoint { name, sla: Some(sla), roles: Vec::new() })
+        let idempotent = match field(endpoint, "Idempotent") {
+            None | Some(Value::Null) => false,
+            Some(Value::Bool(idempotent)) => *idempotent,
+            Some(_) => return Err(wrong(format!("{place}.Idempotent"), "must be true or false")),
+        };
+        Ok(Endpoint { name, sla: Some(sla), roles: Vec::new(), idempotent })
     };
     endpoints.iter().enumerate().map(endpoint).collect()
 }

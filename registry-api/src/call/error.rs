@@ -36,12 +36,19 @@ pub struct CallError {
     message: String,
     code: String,
     body: Bytes,
+    not_run: bool,
 }
 
 impl CallError {
     /// A failure of the wire, the instance or the registry.
     pub fn new(kind: CallErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), code: String::new(), body: Bytes::new() }
+        Self {
+            kind,
+            message: message.into(),
+            code: String::new(),
+            body: Bytes::new(),
+            not_run: false,
+        }
     }
 
     /// An error the application declared: its name and its encoded value.
@@ -52,12 +59,34 @@ impl CallError {
             message: format!("the application answered {code}"),
             code,
             body,
+            not_run: false,
         }
+    }
+
+    /// Says that the call has certainly not been run: it never left, or not as
+    /// a whole.
+    #[must_use]
+    pub fn not_run(mut self) -> Self {
+        self.not_run = true;
+        self
     }
 
     /// What went wrong.
     pub fn kind(&self) -> CallErrorKind {
         self.kind
+    }
+
+    /// Whether the call may have been run. Repeating one that was not is safe,
+    /// whatever it does.
+    pub fn may_have_run(&self) -> bool {
+        let refused = matches!(
+            self.kind,
+            CallErrorKind::NoInstance
+                | CallErrorKind::UnknownMethod
+                | CallErrorKind::WrongInstance
+                | CallErrorKind::Registry(ErrorKind::Overloaded)
+        );
+        !(refused || self.not_run)
     }
 
     /// The reason, for people.

@@ -24,8 +24,10 @@ pub struct Call {
     pub content_type: String,
     /// The encoded argument.
     pub payload: Bytes,
-    /// Time left until the caller gives up.
-    pub timeout: Duration,
+    /// Time left until the caller gives up. Where the caller does not say, a
+    /// channel gives it what the endpoint's SLA suggests, a bare wire
+    /// [`TIMEOUT`](Self::TIMEOUT).
+    pub timeout: Option<Duration>,
     /// Whether running it twice is the same as once.
     pub idempotent: bool,
     /// Whether nobody answers: the reply is empty and comes once it is sent.
@@ -33,7 +35,10 @@ pub struct Call {
 }
 
 impl Call {
-    /// A call with the wire's own encoding and ten seconds of time.
+    /// The time a call has where nobody says: ten seconds.
+    pub const TIMEOUT: Duration = Duration::from_secs(10);
+
+    /// A call in the wire's own encoding.
     pub fn new(service: ServiceName, method: impl Into<String>, payload: Bytes) -> Self {
         Self {
             service,
@@ -41,7 +46,7 @@ impl Call {
             headers: Headers::new(),
             content_type: String::new(),
             payload,
-            timeout: Duration::from_secs(10),
+            timeout: None,
             idempotent: false,
             oneway: false,
         }
@@ -50,8 +55,13 @@ impl Call {
     /// Sets the time left.
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
+        self.timeout = Some(timeout);
         self
+    }
+
+    /// The time left, whoever says so.
+    pub fn time_left(&self) -> Duration {
+        self.timeout.unwrap_or(Self::TIMEOUT)
     }
 
     /// Says whether running it twice is the same as once.

@@ -13,11 +13,15 @@ use async_trait::async_trait;
 pub use self::error::{CallError, CallErrorKind};
 pub use self::message::{Call, Headers, Reply};
 pub use self::peer::Peer;
+use crate::address::Address;
 use crate::instance::Offer;
 
 /// The calling side of a wire.
 #[async_trait]
 pub trait Caller: Debug + Send + Sync + 'static {
+    /// Whether an address is one of this wire's.
+    fn speaks(&self, address: &Address) -> bool;
+
     /// Calls an instance.
     ///
     /// Ends at the call's timeout at the latest. Dropping the future cancels

@@ -25,6 +25,20 @@ impl<'a> Peer<'a> {
         Self { address, life: None, metadata: None }
     }
 
+    /// Says whose address it is.
+    #[must_use]
+    pub fn with_life(mut self, id: &'a InstanceId, epoch: Epoch) -> Self {
+        self.life = Some((id, epoch));
+        self
+    }
+
+    /// Says what its offer says of itself.
+    #[must_use]
+    pub fn with_metadata(mut self, metadata: &'a Metadata) -> Self {
+        self.metadata = Some(metadata);
+        self
+    }
+
     /// The first address of an instance's offer of `service` that `fits`.
     pub fn of(
         instance: &'a Instance,

@@ -9,6 +9,7 @@
 //! until 1.0.
 
 mod backoff;
+mod bucket;
 mod catalogue;
 mod change;
 mod command;
@@ -18,12 +19,15 @@ mod cursor;
 mod declare;
 mod follow;
 mod history;
+mod hold;
 mod lease_table;
+mod reconnect;
 mod replica;
 mod session;
 mod state;
 
 pub use self::backoff::Backoff;
+pub use self::bucket::Bucket;
 pub use self::catalogue::Catalogue;
 pub use self::change::{Change, Edit, HealthChange};
 pub use self::command::{Command, Delist, Outcome};
@@ -31,7 +35,9 @@ pub use self::cow_map::CowMap;
 pub use self::cursor::Cursor;
 pub use self::follow::Follow;
 pub use self::history::History;
+pub use self::hold::{Evidence, Hold};
 pub use self::lease_table::{Judgement, LeaseTable, Sweep, Transition};
+pub use self::reconnect::Reconnect;
 pub use self::replica::Replica;
 pub use self::session::{Session, SessionState, Step};
 pub use self::state::State;

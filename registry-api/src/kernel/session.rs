@@ -80,6 +80,15 @@ impl Session {
         }
     }
 
+    /// When the lease ends unless another beat is acknowledged; `None` while
+    /// there is none.
+    pub fn lease_ends(&self) -> Option<Timestamp> {
+        match self.state {
+            State::Joined { terms, acknowledged, .. } => Some(acknowledged + terms.ttl()),
+            State::Apart { .. } | State::Replaced => None,
+        }
+    }
+
     /// A connect that was sent at `sent` was granted.
     pub fn connected(&mut self, terms: LeaseTerms, sent: Timestamp) {
         self.backoff.reset();

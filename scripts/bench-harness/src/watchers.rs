@@ -59,7 +59,7 @@ async fn rebuilds() -> f64 {
     let client = Client::open("memory:").await.expect("memory opens");
     let view = client.follow(&ServiceName::parse("s").expect("a literal"));
     client.registry().connect(&[spec("i0", 1)]).await.expect("memory connects");
-    view.ready().await;
+    view.ready().await.expect("memory answers");
     let begun = Instant::now();
     let (mut rebuilt, mut seen, mut weight) = (0, view.current(), 2);
     while begun.elapsed() < Duration::from_secs(1) {

@@ -76,6 +76,7 @@ struct Endpoint {
   2: optional i64 mean_us
   3: optional i64 p95_us
   4: list<string> roles
+  5: bool idempotent
 }
 
 struct ServiceSpec {

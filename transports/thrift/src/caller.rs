@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use registry_api::call::{Call, CallError, Caller, Peer, Reply};
-use registry_api::{AddressPolicy, ErrorKind};
+use registry_api::{Address, AddressPolicy, ErrorKind, Transport};
 use tokio::time::timeout;
 
 use crate::MAX_MESSAGE;
@@ -88,9 +88,13 @@ impl ThriftCaller {
 
 #[async_trait]
 impl Caller for ThriftCaller {
+    fn speaks(&self, address: &Address) -> bool {
+        address.transport() == Transport::Thrift
+    }
+
     async fn call(&self, peer: Peer<'_>, call: Call) -> Result<Reply, CallError> {
         let question = Question::new(&call, Manner::of(peer, self.usual), self.max_message);
-        match timeout(call.timeout, self.peers.call(peer, &question)).await {
+        match timeout(call.time_left(), self.peers.call(peer, &question)).await {
             Ok(answer) => answer,
             Err(_) => Err(failed(ErrorKind::Timeout, "no answer before the deadline")),
         }

@@ -62,7 +62,7 @@ impl Dial for TcpDial {
                 },
                 Err(refusal) => {
                     let reason = format!("the instance's address {refusal}");
-                    refused = failed(ErrorKind::PermissionDenied, reason);
+                    refused = failed(ErrorKind::PermissionDenied, reason).not_run();
                 }
             }
         }
@@ -77,5 +77,5 @@ async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
 }
 
 fn unreachable(error: &io::Error) -> CallError {
-    failed(ErrorKind::Unavailable, format!("the instance cannot be reached: {error}"))
+    failed(ErrorKind::Unavailable, format!("the instance cannot be reached: {error}")).not_run()
 }

@@ -43,7 +43,7 @@ impl<'a> Question<'a> {
     pub(crate) fn new(call: &'a Call, manner: Manner, limit: usize) -> Self {
         let header = match manner.framing {
             Framing::Header { .. } => Header {
-                timeout: Some(call.timeout),
+                timeout: Some(call.time_left()),
                 service: Some(call.service.as_str().to_owned()),
                 headers: call.headers.clone(),
             },

@@ -38,7 +38,8 @@ impl PingPong {
         asked.map_err(|error| answer::unwritable(&error))?;
         self.engaged = true;
         let written = poll_fn(|cx| self.output.poll_write(cx, Pin::new(&mut self.stream))).await;
-        written.map_err(|error| lost(&error))?;
+        // Half a message is none: what was not written whole was not run.
+        written.map_err(|error| lost(&error).not_run())?;
         if question.call.oneway {
             self.engaged = false;
             return Ok(Reply::default());

@@ -208,7 +208,10 @@ records! {
         6 revision: Revision, 7 health: i32,
     }
     Route { 1 path: String, 2 method: String }
-    Endpoint { 1 name: String, 2 mean_us: Option<i64>, 3 p95_us: Option<i64>, 4 roles: Vec<String> }
+    Endpoint {
+        1 name: String, 2 mean_us: Option<i64>, 3 p95_us: Option<i64>, 4 roles: Vec<String>,
+        5 idempotent: bool,
+    }
     ServiceSpec {
         1 name: String, 2 version: String, 3 description: String, 4 idl: String,
         5 idl_includes: BTreeMap<String, String>, 6 routes: Vec<Route>,

@@ -21,6 +21,7 @@ impl Form for api::Endpoint {
             mean_us: self.sla.map(|sla| micros(sla.mean)),
             p95_us: self.sla.map(|sla| micros(sla.p95)),
             roles: self.roles.clone(),
+            idempotent: self.idempotent,
         }
     }
 
@@ -34,7 +35,7 @@ impl Form for api::Endpoint {
             (None, None) => None,
             _ => return Err(Error::invalid("sla", "must name mean and p95")),
         };
-        Ok(Self { name: wire.name, sla, roles: wire.roles })
+        Ok(Self { name: wire.name, sla, roles: wire.roles, idempotent: wire.idempotent })
     }
 }
 

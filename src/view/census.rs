@@ -1,0 +1,58 @@
+//! What all services that are followed say together about the registry.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use registry_api::ServiceName;
+use registry_api::kernel::Evidence;
+use tokio::sync::watch;
+
+/// The evidence of every followed service of a client.
+#[derive(Debug)]
+pub(super) struct Census {
+    services: Mutex<HashMap<ServiceName, Evidence>>,
+    /// Counts the reports that condemn the registry: everybody judges again.
+    alarms: watch::Sender<u64>,
+}
+
+/// One service's part in a [`Census`]; leaves it when dropped.
+pub(super) struct Reporter {
+    census: Arc<Census>,
+    service: ServiceName,
+    pub(super) alarms: watch::Receiver<u64>,
+}
+
+impl Census {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self { services: Mutex::default(), alarms: watch::Sender::new(0) })
+    }
+
+    pub(super) fn reporter(self: &Arc<Self>, service: ServiceName) -> Reporter {
+        Reporter { alarms: self.alarms.subscribe(), census: Arc::clone(self), service }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<ServiceName, Evidence>> {
+        self.services.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Reporter {
+    /// Says how it stands with this service, and learns how with all others.
+    pub(super) fn report(&self, evidence: Evidence) -> Evidence {
+        let mut services = self.census.lock();
+        let before = services.insert(self.service.clone(), evidence);
+        let others = services.iter().filter(|(service, _)| **service != self.service);
+        let others = others.fold(Evidence::default(), |sum, (_, evidence)| sum.and(*evidence));
+        drop(services);
+        if before != Some(evidence) && evidence.and(others).condemns_for_all() {
+            self.census.alarms.send_modify(|count| *count += 1);
+        }
+        others
+    }
+}
+
+impl Drop for Reporter {
+    fn drop(&mut self) {
+        self.census.lock().remove(&self.service);
+    }
+}

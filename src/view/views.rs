@@ -1,0 +1,78 @@
+//! The services a client follows: each once, however many ask.
+
+use std::collections::HashMap;
+use std::fmt::{self, Debug};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use registry_api::{Clock, Registry, Scope, ServiceName};
+
+use super::census::Census;
+use super::follow::Follower;
+use super::probe::Probe;
+use super::watching::Watching;
+use super::{Following, ServiceView, Shared};
+
+/// All views of a client.
+pub(crate) struct Views {
+    registry: Arc<dyn Registry>,
+    clock: Arc<dyn Clock>,
+    probe: Arc<dyn Probe>,
+    census: Arc<Census>,
+    followed: Mutex<HashMap<ServiceName, Known>>,
+}
+
+/// A view as long as somebody else keeps it.
+struct Known(Weak<Shared>, Weak<Following>);
+
+impl Views {
+    pub(crate) fn new(
+        registry: Arc<dyn Registry>,
+        clock: Arc<dyn Clock>,
+        probe: Arc<dyn Probe>,
+    ) -> Self {
+        Self { registry, clock, probe, census: Census::new(), followed: Mutex::default() }
+    }
+
+    /// The view of a service; it begins to be followed if it was not.
+    pub(crate) fn follow(&self, service: &ServiceName) -> ServiceView {
+        let mut followed = self.lock();
+        if let Some(view) = followed.get(service).and_then(Known::view) {
+            return view;
+        }
+        followed.retain(|_, known| known.view().is_some());
+        let shared = Arc::new(Shared::new(service.clone(), Arc::clone(&self.clock)));
+        let scope = Scope::service(service.clone());
+        let follower = Follower {
+            watching: Watching::new(Arc::clone(&self.registry), Arc::clone(&self.clock), scope),
+            clock: Arc::clone(&self.clock),
+            probe: Arc::clone(&self.probe),
+            reporter: self.census.reporter(service.clone()),
+            shared: Arc::clone(&shared),
+        };
+        let following = Arc::new(Following(tokio::spawn(follower.run())));
+        let known = Known(Arc::downgrade(&shared), Arc::downgrade(&following));
+        followed.insert(service.clone(), known);
+        ServiceView { shared, _following: following }
+    }
+
+    /// Those that are followed now.
+    pub(crate) fn all(&self) -> Vec<ServiceView> {
+        self.lock().values().filter_map(Known::view).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<ServiceName, Known>> {
+        self.followed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    fn view(&self) -> Option<ServiceView> {
+        Some(ServiceView { shared: self.0.upgrade()?, _following: self.1.upgrade()? })
+    }
+}
+
+impl Debug for Views {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Views").field(&self.all().len()).finish()
+    }
+}
