@@ -76,6 +76,25 @@ impl Ctx {
         }
     }
 
+    /// The clock itself.
+    pub fn clock(&self) -> Arc<dyn Clock> {
+        match self.world.pace() {
+            Pace::Manual(clock) => Arc::new(clock),
+            Pace::Real(clock) => clock,
+        }
+    }
+
+    /// Lets the others run, without letting time pass.
+    pub async fn settle(&self) {
+        self.advance(Duration::ZERO).await;
+    }
+
+    /// Whether time costs nothing. What takes longer than a minute is for such
+    /// worlds only.
+    pub fn is_virtual(&self) -> bool {
+        matches!(self.world.pace(), Pace::Manual(_))
+    }
+
     /// How late a transition may be seen: δ, and four times that where time is real.
     pub fn slack(&self) -> Duration {
         let slack = self.registry.info().limits.detection_slack;

@@ -11,6 +11,8 @@ pub enum Failure {
     Absent(String),
     /// The clause does not hold.
     Broken(String),
+    /// The clause is about what the target does not have.
+    NotClaimed,
 }
 
 impl Failure {
@@ -29,6 +31,7 @@ impl Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Absent(what) | Self::Broken(what) => f.write_str(what),
+            Self::NotClaimed => f.write_str("not claimed"),
         }
     }
 }

@@ -51,6 +51,7 @@ pub(crate) fn in_a_runtime(run: impl Future<Output = Result<(), Failure>>) -> Ou
         Ok(Ok(())) => Outcome::Pass,
         Ok(Err(Failure::Absent(reason))) => Outcome::Absent(reason),
         Ok(Err(Failure::Broken(reason))) => Outcome::Fail(reason),
+        Ok(Err(Failure::NotClaimed)) => Outcome::NotClaimed,
         Err(_) => Outcome::Fail(format!("did not end within {LIMIT:?}")),
     }
 }

@@ -50,6 +50,12 @@ pub trait World: Send + Sync + 'static {
         None
     }
 
+    /// Opens handles from any thread and runtime, also while the case's own
+    /// runtime is blocked; `None` where the backend lives on that runtime.
+    fn handles(&self) -> Option<Arc<dyn Handles>> {
+        None
+    }
+
     /// Kills the backend the hard way and starts it again.
     async fn kill_and_restart(&self) -> Option<()> {
         None
@@ -69,6 +75,13 @@ pub trait World: Send + Sync + 'static {
     fn key_ring(&self, registry: Arc<dyn Registry>) -> Option<Box<dyn KeyRing>> {
         crate::cases::default_key_ring(registry)
     }
+}
+
+/// Handles on the default namespace of a world.
+#[async_trait]
+pub trait Handles: Send + Sync + 'static {
+    /// One more, for the runtime it is opened on.
+    async fn open(&self) -> Result<Arc<dyn Registry>>;
 }
 
 /// How time passes in a world.

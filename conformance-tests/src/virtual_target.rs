@@ -8,7 +8,7 @@ use registry_api::{Info, Namespace, Registry, Result};
 use crate::clock::ManualClock;
 use crate::link::{Link, Linked};
 use crate::mutants::Mutant;
-use crate::target::{Absent, KeyRing, Pace, Target, World};
+use crate::target::{Absent, Handles, KeyRing, Pace, Target, World};
 
 /// Opens handles on one store: the same for every call of one function, a new
 /// one for another function.
@@ -73,6 +73,16 @@ impl Target for VirtualTarget {
     }
 }
 
+/// A store that threads share needs no link to be reached.
+struct InThisProcess(Store);
+
+#[async_trait]
+impl Handles for InThisProcess {
+    async fn open(&self) -> Result<Arc<dyn Registry>> {
+        (self.0)(&Namespace::default())
+    }
+}
+
 struct VirtualWorld {
     store: Store,
     clock: ManualClock,
@@ -99,6 +109,10 @@ impl World for VirtualWorld {
 
     fn link(&self) -> Option<&Link> {
         Some(&self.link)
+    }
+
+    fn handles(&self) -> Option<Arc<dyn Handles>> {
+        Some(Arc::new(InThisProcess(Arc::clone(&self.store))))
     }
 
     fn jump_wall_clock(&self, seconds: i64) -> Option<()> {

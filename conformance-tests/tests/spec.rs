@@ -40,7 +40,9 @@ fn a_gate_in_the_specification_is_the_gate_of_its_cases() {
         let line = spec.lines().find(|line| line.starts_with(&format!("- **{}** ", case.clause)));
         let gate = case.needs.map_or_else(|| "core".to_owned(), |needs| needs.to_string());
         let line = line.unwrap();
-        let gated = line.contains(&format!("** [{gate}] ")) || line.contains("** [keys] ");
+        let gated = line.contains(&format!("** [{gate}] "))
+            || line.contains("** [keys] ")
+            || line.contains("** [client] ");
         assert!(gated, "{} of {} is gated by {gate}", case.path(), case.clause);
     }
     for case in calls::all() {

@@ -2,11 +2,23 @@
 
 mod address;
 #[cfg(feature = "client")]
+mod cold;
+#[cfg(feature = "client")]
+mod handle;
+#[cfg(feature = "client")]
+mod hold;
+#[cfg(feature = "client")]
+mod holder;
+#[cfg(feature = "client")]
 mod keys;
 mod lease;
 mod presence;
+#[cfg(feature = "client")]
+mod probes;
 mod register;
 mod resolve;
+#[cfg(feature = "client")]
+mod stop;
 mod tenancy;
 mod watch;
 mod watch_faults;
@@ -31,6 +43,14 @@ pub fn all() -> Vec<Case> {
         watch::CASES,
         watch_faults::CASES,
         resolve::CASES,
+        #[cfg(feature = "client")]
+        holder::CASES,
+        #[cfg(feature = "client")]
+        cold::CASES,
+        #[cfg(feature = "client")]
+        hold::CASES,
+        #[cfg(feature = "client")]
+        stop::CASES,
         tenancy::CASES,
         address::CASES,
     ];

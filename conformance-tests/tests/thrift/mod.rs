@@ -1,11 +1,14 @@
 //! The memory backend behind the registry's own Thrift service: in virtual
 //! time, over pipes that can be cut.
 
+mod elsewhere;
+
 use std::sync::Arc;
 
+use self::elsewhere::Elsewhere;
 use async_trait::async_trait;
 use backend_memory::{MemoryOptions, MemoryStore};
-use conformance_tests::{Absent, Link, Linked, ManualClock, Pace, Target, World};
+use conformance_tests::{Absent, Handles, Link, Linked, ManualClock, Pace, Target, World};
 use portolan::call::{CallError, Handler};
 use portolan::thrift::{
     Accept, Dial, RegistryHandler, RemoteOptions, Stream, ThriftHost, ThriftRegistry,
@@ -74,6 +77,7 @@ struct ThriftWorld {
     clock: ManualClock,
     link: Link,
     pipes: Pipes,
+    store: MemoryStore,
     _host: ThriftHost,
 }
 
@@ -97,7 +101,7 @@ fn open() -> ThriftWorld {
     let handler: Arc<dyn Handler> = Arc::new(handler);
     let (service, options) = (RegistryHandler::service(), RegistryHandler::host_options());
     let host = ThriftHost::serve_on(service, listener, address(), handler, options);
-    ThriftWorld { clock, link, pipes, _host: host }
+    ThriftWorld { clock, link, pipes, store, _host: host }
 }
 
 #[async_trait]
@@ -133,6 +137,12 @@ impl World for ThriftWorld {
 
     fn link(&self) -> Option<&Link> {
         Some(&self.link)
+    }
+
+    /// Over real sockets, since the pipes end on the case's runtime.
+    fn handles(&self) -> Option<Arc<dyn Handles>> {
+        let registry = self.store.handle(&Namespace::default());
+        Some(Arc::new(Elsewhere::serve(registry, Arc::new(self.clock.clone()))))
     }
 
     fn jump_wall_clock(&self, seconds: i64) -> Option<()> {

@@ -77,7 +77,7 @@ mod tests {
         let (interval, second) = (Duration::from_secs(5), Duration::from_secs(1));
         let gone = Error::new(ErrorKind::Unavailable, "gone");
         let away = Timestamp::ZERO + Duration::from_secs(150);
-        let mut asked = vec![0_u32; 20];
+        let mut asked = [0_u32; 20];
         for seed in 0..1000_u64 {
             let mut reconnect = Reconnect::new(interval, seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
             let mut now = Timestamp::ZERO;
