@@ -26,7 +26,8 @@ struct Calling<'a> {
 }
 
 /// One attempt: its instance counts as busy while it lasts.
-struct Attempt {
+struct Attempt<'a> {
+    core: &'a Core,
     slot: Slot,
     begun: Timestamp,
     admitted: Option<Admitted>,
@@ -96,7 +97,7 @@ impl Core {
     }
 
     /// Takes note of how an attempt ended.
-    fn note(&self, attempt: &mut Attempt, sign: Sign) {
+    fn note(&self, attempt: &mut Attempt<'_>, sign: Sign) {
         let now = self.clock.now();
         let (took, tick) = (now.since(attempt.begun), self.tick(now));
         let node = &attempt.slot.node;
@@ -159,7 +160,7 @@ impl Calling<'_> {
     }
 
     /// Picks somebody who was not tried, where there is one.
-    fn begin(&self, tried: &[Arc<Node>]) -> Result<Attempt, CallError> {
+    fn begin(&self, tried: &[Arc<Node>]) -> Result<Attempt<'_>, CallError> {
         let core = self.core;
         let now = core.clock.now();
         if now >= self.deadline {
@@ -175,15 +176,15 @@ impl Calling<'_> {
             CallError::new(CallErrorKind::NoInstance, reason)
         })?;
         let slot = roster.at(place).clone();
-        slot.node.enter();
+        core.enter(&slot.node);
         core.options.counters.attempts.add();
-        Ok(Attempt { slot, begun: now, admitted })
+        Ok(Attempt { core, slot, begun: now, admitted })
     }
 
     /// One attempt, and a second beside it where the first takes long.
     async fn hedged(
         &self,
-        attempt: Attempt,
+        attempt: Attempt<'_>,
         tried: &mut Vec<Arc<Node>>,
     ) -> Result<Reply, CallError> {
         let Some(after) = self.hedge_after else { return self.ask(attempt).await };
@@ -213,7 +214,7 @@ impl Calling<'_> {
     }
 
     /// Another attempt at somebody else, if there is a budget and somebody.
-    fn second(&self, tried: &[Arc<Node>]) -> Option<Attempt> {
+    fn second(&self, tried: &[Arc<Node>]) -> Option<Attempt<'_>> {
         let core = self.core;
         let others = core.roster.load().len() > tried.len();
         let room = tried.len() < core.options.retry.attempts as usize;
@@ -222,7 +223,7 @@ impl Calling<'_> {
     }
 
     /// Asks one instance, with the time that is left.
-    async fn ask(&self, mut attempt: Attempt) -> Result<Reply, CallError> {
+    async fn ask(&self, mut attempt: Attempt<'_>) -> Result<Reply, CallError> {
         let core = self.core;
         let call = self.call.clone().with_timeout(self.deadline.since(attempt.begun));
         let answer = core.caller.call(attempt.slot.peer(), call).await;
@@ -251,8 +252,8 @@ impl Sign {
     }
 }
 
-impl Drop for Attempt {
+impl Drop for Attempt<'_> {
     fn drop(&mut self) {
-        self.slot.node.leave();
+        self.core.leave(&self.slot.node);
     }
 }

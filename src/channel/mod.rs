@@ -138,12 +138,8 @@ impl Channel {
     pub fn pick(&self, ask: Ask<'_>) -> Option<Busy<'_>> {
         let roster = self.core.roster.load();
         let place = self.core.choose(&roster, ask)?;
-        let counted = self.core.counts_all();
-        roster.at(place).node.enter();
-        if let Some(all) = counted {
-            all.fetch_add(1, Ordering::Relaxed);
-        }
-        Some(Busy { roster, place, counted })
+        self.core.enter(&roster.at(place).node);
+        Some(Busy { core: &self.core, roster, place })
     }
 
     /// What this channel thinks of every instance, by id.
@@ -175,11 +171,22 @@ impl Core {
         })
     }
 
-    /// The count of all picks, where somebody looks at it: it is one line that
-    /// all threads write.
+    /// An instance is busy with one more. All picks are counted only where
+    /// somebody looks at it: that count is one line that all threads write.
     #[inline]
-    fn counts_all(&self) -> Option<&AtomicU32> {
-        matches!(self.options.balance, Balance::Hash(_)).then_some(&self.in_flight)
+    fn enter(&self, node: &Node) {
+        node.enter();
+        if let Balance::Hash(_) = self.options.balance {
+            self.in_flight.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[inline]
+    fn leave(&self, node: &Node) {
+        node.leave();
+        if let Balance::Hash(_) = self.options.balance {
+            self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     /// The tick of a moment, noted for picks.
@@ -204,9 +211,9 @@ impl Listener for Core {
 
 /// A picked instance, which counts as busy until this is dropped.
 pub struct Busy<'a> {
+    core: &'a Core,
     roster: Guard<Arc<Roster>>,
     place: Place,
-    counted: Option<&'a AtomicU32>,
 }
 
 impl Deref for Busy<'_> {
@@ -221,10 +228,7 @@ impl Deref for Busy<'_> {
 impl Drop for Busy<'_> {
     #[inline]
     fn drop(&mut self) {
-        self.roster.at(self.place).node.leave();
-        if let Some(all) = self.counted {
-            all.fetch_sub(1, Ordering::Relaxed);
-        }
+        self.core.leave(&self.roster.at(self.place).node);
     }
 }
 

@@ -1,0 +1,154 @@
+//! What is repeated, who is left alone, and why.
+
+use std::time::Duration;
+
+use portolan::call::CallErrorKind;
+use portolan::{Balance, Breaker, ChannelOptions, Clock, ErrorKind, Retry, SystemClock, Verdict};
+
+use crate::servers::{Does, FAST, Servers, call};
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_what_is_safe_is_repeated() {
+    let servers = Servers::start(2).await;
+    let channel = servers.channel(ChannelOptions::default()).await;
+    let attempts = || servers.calls().values().sum::<u32>();
+    servers.set_all(Does::Lose);
+    assert!(channel.call(call()).await.is_err());
+    assert_eq!(attempts(), 1, "it may have run");
+    assert!(channel.call(call().with_idempotent(true)).await.is_err());
+    assert_eq!(attempts(), 3, "it may be run again, but not for ever");
+    servers.set_all(Does::Refuse);
+    assert!(channel.call(call()).await.is_err());
+    assert_eq!(attempts(), 3, "it was not run");
+    servers.set_all(Does::Decline);
+    let error = channel.call(call().with_idempotent(true)).await.unwrap_err();
+    assert_eq!((error.kind(), attempts()), (CallErrorKind::Application, 1), "an answer");
+    servers.set("0", Does::Refuse);
+    servers.set("1", FAST);
+    for _ in 0..5 {
+        channel.call(call()).await.expect("the other one answers");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn attempts_stay_within_their_budget_when_everybody_fails() {
+    for breaker in [None, Some(Breaker::default())] {
+        let servers = Servers::start(10).await;
+        servers.set_all(Does::Refuse);
+        let channel = servers.channel(ChannelOptions::default().with_breaker(breaker)).await;
+        let (calls, begun) = (20_000_u32, SystemClock.now());
+        for _ in 0..calls {
+            assert!(channel.call(call()).await.is_err());
+            tokio::time::sleep(ms(1)).await;
+        }
+        let attempts: u32 = servers.calls().values().sum();
+        // A fifth, and ten a second for those who call rarely.
+        let seconds = SystemClock.now().since(begun).as_secs() as u32 + 1;
+        let most = calls * 12 / 10 + 10 * (seconds + 1);
+        assert!(attempts <= most, "{attempts} attempts for {calls} calls");
+        let counters = channel.counters();
+        assert_eq!(counters.attempts.get(), u64::from(attempts));
+        assert_eq!(counters.calls.get(), u64::from(calls));
+        if breaker.is_some() {
+            assert!(attempts < calls / 20, "{attempts} attempts past an open breaker");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_answer_is_overtaken_by_another_instance() {
+    let servers = Servers::start(2).await;
+    servers.declare(ms(20)).await;
+    let channel = servers.channel(ChannelOptions::default()).await;
+    for _ in 0..100 {
+        channel.call(call()).await.unwrap();
+    }
+    servers.calls();
+    servers.set("0", Does::Answer(ms(900)));
+    let begun = SystemClock.now();
+    for _ in 0..5 {
+        channel.call(call()).await.unwrap();
+    }
+    let took = SystemClock.now().since(begun);
+    assert!(took < ms(200), "five calls took {took:?}");
+    assert!(servers.calls()["0"] > 0, "the slow one was asked too");
+    let hedges = channel.counters().hedges.get();
+    assert!((1..=5).contains(&hedges), "{hedges} hedges");
+    // They are for the rare ones: when all are slow, they stay within 5 %.
+    servers.set_all(Does::Answer(ms(60)));
+    for _ in 0..1000 {
+        channel.call(call()).await.unwrap();
+    }
+    assert!(channel.counters().hedges.get() <= 60, "{} hedges", channel.counters().hedges.get());
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_keeps_failing_is_left_alone_and_comes_back() {
+    let servers = Servers::start(10).await;
+    // By load it would be avoided before it is ejected.
+    let options = ChannelOptions::default().with_balance(Balance::Weighted);
+    let channel = servers.channel(options.with_retry(Retry::never())).await;
+    servers.set("3", Does::Lose);
+    let failed = failures(&channel, 1000).await;
+    assert!(failed <= 10, "{failed} of 1,000 calls failed because of one of ten");
+    let verdict = channel.explain()[3].verdict;
+    assert!(matches!(verdict, Verdict::Ejected(_)), "{verdict}");
+    servers.set("3", FAST);
+    tokio::time::sleep(Duration::from_secs(240)).await;
+    servers.calls();
+    failures(&channel, 1000).await;
+    assert!(servers.calls()["3"] > 0, "it has been well for long");
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_most_fail_everybody_is_still_asked() {
+    let servers = Servers::start(10).await;
+    let options = ChannelOptions::default().with_retry(Retry::never());
+    let channel = servers.channel(options).await;
+    for id in ["0", "1", "2", "3", "4", "5"] {
+        servers.set(id, Does::Lose);
+    }
+    failures(&channel, 1000).await;
+    servers.calls();
+    failures(&channel, 1000).await;
+    let asked = servers.calls().values().filter(|calls| **calls > 0).count();
+    assert!(asked >= 9, "{asked} of ten are asked, when one in ten may be ejected");
+    // The last one left is doubted rather than lost.
+    let servers = Servers::start(1).await;
+    let channel = servers.channel(ChannelOptions::default().with_breaker(None)).await;
+    servers.set("0", Does::Lose);
+    failures(&channel, 20).await;
+    servers.set("0", FAST);
+    assert_eq!(failures(&channel, 20).await, 0);
+}
+
+async fn failures(channel: &portolan::Channel, calls: u32) -> u32 {
+    let mut failed = 0;
+    for _ in 0..calls {
+        failed += u32::from(channel.call(call()).await.is_err());
+        tokio::time::sleep(ms(10)).await;
+    }
+    failed
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_repeated_call_has_the_time_that_is_left() {
+    let servers = Servers::start(2).await;
+    servers.set_all(Does::Answer(ms(5)));
+    let options = ChannelOptions::default().with_queue(portolan::Queue::new(1, 1));
+    let channel = servers.channel(options).await;
+    let timed = || channel.call(call().with_timeout(ms(100)));
+    let (first, second) = tokio::join!(timed(), timed());
+    assert_eq!(first.unwrap().header("left"), Some("100"));
+    let left: u64 = second.unwrap().header("left").unwrap().parse().unwrap();
+    assert!((90..=95).contains(&left), "{left} ms, after one waited for the other");
+    servers.set_all(Does::Answer(ms(500)));
+    let begun = SystemClock.now();
+    let error = timed().await.unwrap_err();
+    assert_eq!(error.kind(), CallErrorKind::Registry(ErrorKind::Timeout));
+    assert_eq!(SystemClock.now().since(begun).as_millis(), 100);
+}
