@@ -22,6 +22,7 @@
 //!
 //! What it is not: a server. The `portolan` binary of the gateway is built on it.
 
+pub mod adapters;
 mod channel;
 mod client;
 mod clock;

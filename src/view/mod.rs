@@ -54,7 +54,7 @@ struct Snapshot {
 
 /// What somebody who waits is woken for.
 #[derive(Clone, Debug, Default)]
-struct News {
+pub(crate) struct News {
     snapshots: u64,
     failures: u64,
     failure: Option<(ErrorKind, String)>,
@@ -131,6 +131,11 @@ impl ServiceView {
                 std::future::pending().await // The sender is ours: never reached.
             }
         }
+    }
+
+    /// Changes with every snapshot.
+    pub(crate) fn news(&self) -> watch::Receiver<News> {
+        self.shared.news.subscribe()
     }
 
     /// Has `listener` told of every snapshot, beginning with the current one.
