@@ -31,6 +31,18 @@ impl Table {
         self.row(name, shown, wanted, median >= goal - TOLERANCE);
     }
 
+    /// A row whose goal is a time, because that is what a reader must add to a
+    /// call of his own. The only rows that are no ratios.
+    pub fn nanoseconds(&mut self, name: &str, goal: f64, mut ours: impl FnMut(u64)) {
+        let count = calibrate(&mut ours);
+        let mut times: Vec<f64> =
+            (0..ROUNDS).map(|_| per_operation(&mut ours, count) * 1e9).collect();
+        times.sort_by(f64::total_cmp);
+        let (median, least, most) = (times[ROUNDS / 2], times[0], times[ROUNDS - 1]);
+        let wanted = if goal.is_finite() { format!("≤ {goal}") } else { "-".to_owned() };
+        self.row(name, format!("{median:.0} [{least:.0}..{most:.0}]"), wanted, median <= goal);
+    }
+
     /// A row about a figure that is no ratio of times.
     pub fn figure(&mut self, name: &str, value: f64, goal: f64) {
         self.row(name, format!("{value:.2}"), format!("≤ {goal}"), value <= goal);

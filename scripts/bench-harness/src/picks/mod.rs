@@ -1,4 +1,7 @@
-//! Picking from a held handle, without load accounting.
+//! Picking from a held handle.
+
+mod channel;
+mod peers;
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -56,28 +59,36 @@ fn bare(count: usize) -> Arc<ArcSwap<Box<[Arc<Bare>]>>> {
     Arc::new(ArcSwap::from_pointee((0..count).map(instance).collect()))
 }
 
-/// A followed service with this many instances.
-async fn followed(count: usize) -> ServiceView {
-    let client = Client::open("memory:").await.expect("memory opens");
-    let service = ServiceName::parse("s").expect("a literal");
-    let terms = LeaseTerms::new(LeaseTerms::MAX, LeaseTerms::MAX).expect("ordered");
-    let spec = |n: usize| {
-        let address = Address::host("thrift", &format!("10.0.{}.{}", n >> 8, n & 255), 8080);
-        let offer = Offer::new(service.clone(), address.expect("an address")).with_zone("z1");
-        let id = InstanceId::parse(&format!("01J{n:023}")).expect("an id");
-        InstanceSpec::new(id, [offer]).with_terms(terms)
-    };
-    let specs: Vec<_> = (0..count).map(spec).collect();
-    client.registry().connect(&specs).await.expect("memory connects");
-    let view = client.follow(&service);
-    view.reached(|followed| followed.instances.len() == count).await;
-    view
+/// A service with this many instances, and a view of it.
+struct Service {
+    client: Client,
+    name: ServiceName,
+    view: ServiceView,
+}
+
+impl Service {
+    async fn followed(count: usize) -> Self {
+        let client = Client::open("memory:").await.expect("memory opens");
+        let service = ServiceName::parse("s").expect("a literal");
+        let terms = LeaseTerms::new(LeaseTerms::MAX, LeaseTerms::MAX).expect("ordered");
+        let spec = |n: usize| {
+            let address = Address::host("thrift", &format!("10.0.{}.{}", n >> 8, n & 255), 8080);
+            let offer = Offer::new(service.clone(), address.expect("an address")).with_zone("z1");
+            let id = InstanceId::parse(&format!("01J{n:023}")).expect("an id");
+            InstanceSpec::new(id, [offer]).with_terms(terms)
+        };
+        let specs: Vec<_> = (0..count).map(spec).collect();
+        client.registry().connect(&specs).await.expect("memory connects");
+        let view = client.follow(&service);
+        view.reached(|followed| followed.instances.len() == count).await;
+        Self { client, name: service, view }
+    }
 }
 
 pub fn measure(runtime: &Runtime, table: &mut Table) {
     for count in [3, 100, 10_000] {
         let floor = bare(count);
-        let view = runtime.block_on(followed(count));
+        let view = runtime.block_on(Service::followed(count)).view;
         let pick = view.clone();
         let name = format!("pick, {count} instances / arc-swap load + P2C, borrowed");
         table.ratio(
@@ -89,11 +100,7 @@ pub fn measure(runtime: &Runtime, table: &mut Table) {
                     black_box(p2c(&snapshot).in_flight.load(Relaxed));
                 }
             },
-            |operations| {
-                for _ in 0..operations {
-                    black_box(pick.pick().map(|picked| picked.health));
-                }
-            },
+            |operations| picks(&pick, operations),
         );
         let before = allocations::count();
         for _ in 0..10_000 {
@@ -104,23 +111,35 @@ pub fn measure(runtime: &Runtime, table: &mut Table) {
         table.ratio(
             &format!("pick, {count} instances: two threads / one, per pick"),
             1.0,
-            |operations| threads(&view, 1, operations),
-            |operations| threads(&view, 2, operations),
+            |operations| threads(1, operations, |operations| picks(&view, operations)),
+            |operations| threads(2, operations, |operations| picks(&view, operations)),
         );
+    }
+    let sizes = [100, 10_000].map(|count| runtime.block_on(Service::followed(count)).view);
+    table.ratio(
+        "pick, 10,000 instances / 100",
+        1.0,
+        |operations| picks(&sizes[0], operations),
+        |operations| picks(&sizes[1], operations),
+    );
+    channel::measure(runtime, table);
+}
+
+fn picks(view: &ServiceView, operations: u64) {
+    for _ in 0..operations {
+        black_box(view.pick().map(|picked| picked.health));
     }
 }
 
 /// The given number of picks in all, by this many threads. Starting them is part
 /// of neither side's time that matters: a round has millions of picks.
-fn threads(view: &ServiceView, count: u64, operations: u64) {
+fn threads(count: u64, operations: u64, run: impl Fn(u64) + Sync) {
     let barrier = Barrier::new(count as usize);
     std::thread::scope(|scope| {
         for _ in 0..count {
             scope.spawn(|| {
                 barrier.wait();
-                for _ in 0..operations / count {
-                    black_box(view.pick().map(|picked| picked.health));
-                }
+                run(operations / count);
             });
         }
     });
