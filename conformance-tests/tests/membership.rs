@@ -11,7 +11,7 @@ use conformance_tests::mutants::{Defect, Flawed};
 use conformance_tests::{Link, Linked, ManualClock};
 use portolan::{
     Client, ClientOptions, Clock, Epoch, Era, Health, InstanceSpec, Lease, LeaseTerms,
-    MembershipState, Namespace, Phase, Registry, RegistryExt, Result,
+    MembershipState, Namespace, Opener, Phase, Registry, RegistryExt, Result,
 };
 
 struct World {
@@ -195,4 +195,31 @@ async fn a_followed_service_shows_the_last_that_was_known() {
     membership.leave().await.unwrap();
     world.seconds(1).await;
     assert!(view.pick().is_none());
+}
+
+#[tokio::test]
+#[allow(clippy::disallowed_methods)] // The runtime is to be stuck.
+async fn a_process_that_is_stuck_for_good_is_not_kept_alive() {
+    let clock = ManualClock::new();
+    let store = MemoryStore::new(Arc::new(clock.clone()), MemoryOptions::new(Era(1)));
+    let registry = store.handle(&Namespace::default());
+    let shared = Arc::clone(&registry);
+    let opener = Opener::factory(move || std::future::ready(Ok(Arc::clone(&shared))));
+    let options = options(&clock).with_stall_limit(Duration::from_secs(15));
+    let client = Client::from_opener(opener, options).await.unwrap();
+    let membership = client.join(spec("i"));
+    membership.connected().await.unwrap();
+    for _ in 0..80 {
+        clock.leap(Duration::from_millis(500));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let listed = async || registry.resolve(&query("a")).await.map_or(0, |v| v.instances.len());
+    assert_eq!(listed().await, 0, "after 40 s of nothing it is gone");
+    let back = async {
+        while listed().await == 0 {
+            clock.advance(Duration::from_millis(500)).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), back).await.expect("it runs again, and is back");
 }
