@@ -2,7 +2,9 @@
 //!
 //! `cargo run --example hello`
 
-use portolan::{Address, Client, InstanceId, InstanceSpec, Offer, Result, ServiceName};
+use portolan::{
+    Address, Client, InstanceId, InstanceSpec, Offer, Result, ServiceName, StopOptions,
+};
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -29,7 +31,7 @@ async fn main() -> Result<()> {
         println!("call {} at {:?}", picked.id, picked.offers[0].addresses[0]);
     }
 
-    // Before going: no new calls, then gone.
-    membership.drain();
-    membership.leave().await
+    // Before going: callers are told, what is in flight finishes, and it leaves.
+    // A service with a host of its own hands it over here.
+    membership.stop(None, StopOptions::default()).await
 }

@@ -5,10 +5,12 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use portolan::call::{Call, Caller, Host, Peer};
+use portolan::call::{Call, Host};
 use portolan::thrift::json::{self, Json, Style};
 use portolan::thrift::{CallerOptions, HostOptions, JsonHandler, ThriftCaller, ThriftHost, idl};
-use portolan::{AddressPolicy, Client, InstanceId, InstanceSpec, ServiceName};
+use portolan::{
+    AddressPolicy, ChannelOptions, Client, InstanceId, InstanceSpec, ServiceName, StopOptions,
+};
 use serde_json::json;
 
 const IDL: &str = "service Greeter { string hello(1: string name) }";
@@ -31,24 +33,21 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let membership = client.join(InstanceSpec::new(id, host.offers()));
     membership.connected().await;
 
-    // The caller: picks an instance and calls it the way its offer asks for.
-    let view = client.follow(&service);
-    view.ready().await?;
-    let instance = view.pick().map(|picked| (*picked).clone()).ok_or("nobody is there")?;
-    let peer = Peer::of(&instance, &service, |_| true).ok_or("it has no address")?;
+    // The caller: a channel picks an instance, and the wire speaks to it the way
+    // its offer asks for.
+    let policy = AddressPolicy::new().allow_loopback(true);
+    let caller = Arc::new(ThriftCaller::new(policy, CallerOptions::default()));
+    let channel = client.channel(&service, caller, ChannelOptions::default());
     let function = idl.service("Greeter").and_then(|s| s.function("hello")).ok_or("no method")?;
     let argument = json!({"name": "Vasco"});
     let payload = json::write_arguments(&idl, function, Json::Value(&argument))?;
-    let policy = AddressPolicy::new().allow_loopback(true);
-    let caller = ThriftCaller::new(policy, CallerOptions::default());
-    let reply = caller.call(peer, Call::new(service, "hello", payload.into())).await?;
+    let reply = channel.call(Call::new(service, "hello", payload.into())).await?;
     let mut answer = Vec::new();
     json::read_result(&idl, function, &reply.payload, Style::default(), &mut answer)?;
     println!("{}", String::from_utf8(answer)?);
 
-    // Leaving: nobody new comes, then what is in flight is finished.
-    membership.drain();
-    membership.leave().await?;
-    host.close().await;
+    // Stopping: callers see that it is draining, what is in flight finishes, and
+    // then it leaves.
+    membership.stop(Some(&host), StopOptions::default()).await?;
     Ok(())
 }

@@ -157,6 +157,7 @@ fn every_task_has_an_owner() {
     let owned = [
         "backend-memory/src/sweeper.rs",
         "conformance-tests/src/mutants/tell.rs",
+        "examples/tonic_channel.rs",
         "gateway/src/cli/demo/mod.rs",
         "gateway/src/cli/run.rs",
         "gateway/src/listen.rs",
