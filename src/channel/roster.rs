@@ -48,6 +48,7 @@ pub(super) enum Place {
 }
 
 /// What a choice depends on besides the roster.
+#[derive(Clone, Copy)]
 pub(super) struct Choice<'a> {
     pub(super) options: &'a ChannelOptions,
     pub(super) key: Option<u64>,
@@ -117,9 +118,16 @@ impl Roster {
         self.near.slots.len() + self.far.slots.len()
     }
 
-    /// Where one of them stands; `None` only where there is nobody.
+    /// Where one of them stands; `None` only where there is nobody. Better one
+    /// that is ejected than one that was tried, and better that than nobody.
     #[inline]
     pub(super) fn choose(&self, choice: &Choice<'_>) -> Option<Place> {
+        let doubted = || self.choose_admitted(&Choice { panic: true, ..*choice });
+        self.choose_admitted(choice).or_else(doubted).or_else(|| self.anybody())
+    }
+
+    #[inline]
+    fn choose_admitted(&self, choice: &Choice<'_>) -> Option<Place> {
         let near = match &choice.options.balance {
             Balance::LeastLoaded => return self.least_loaded(choice),
             Balance::Weighted => self.near.by_weight(choice),
@@ -130,7 +138,7 @@ impl Roster {
             Balance::Sticky => self.sticky(choice),
         };
         let far = || self.far.by_weight(choice).map(Place::Far);
-        near.map(Place::Near).or_else(far).or_else(|| self.anybody())
+        near.map(Place::Near).or_else(far)
     }
 
     /// Who stands there.
@@ -146,7 +154,7 @@ impl Roster {
     fn least_loaded(&self, choice: &Choice<'_>) -> Option<Place> {
         let near = self.near.better_of_two(choice).map(Place::Near);
         if self.far.slots.len() == 0 {
-            return near.or_else(|| self.anybody());
+            return near;
         }
         let far = self.far.better_of_two(choice).map(Place::Far);
         match (near, far, &choice.options.zone) {
@@ -155,7 +163,7 @@ impl Roster {
                 let stays = p2c::is_better(self.at(near), self.at(far), handicap, choice.now);
                 Some(if stays { near } else { far })
             }
-            (near, far, _) => near.or(far).or_else(|| self.anybody()),
+            (near, far, _) => near.or(far),
         }
     }
 
@@ -170,7 +178,7 @@ impl Roster {
         Some(place)
     }
 
-    /// When everybody was tried, or is ejected: better somebody than nobody.
+    /// When everybody was tried.
     fn anybody(&self) -> Option<Place> {
         let near = self.near.slots.choose(fastrand::u64(..)).map(Place::Near);
         near.or_else(|| self.far.slots.choose(fastrand::u64(..)).map(Place::Far))

@@ -136,6 +136,20 @@ async fn failures(channel: &portolan::Channel, calls: u32) -> u32 {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_ejected_one_is_asked_before_the_same_is_asked_again() {
+    let servers = Servers::start(2).await;
+    let options = ChannelOptions::default().with_balance(Balance::Weighted);
+    let channel = servers.channel(options.with_breaker(None)).await;
+    servers.set("1", Does::Lose);
+    failures(&channel, 40).await;
+    assert!(matches!(channel.explain()[1].verdict, Verdict::Ejected(_)));
+    servers.set("0", Does::Refuse);
+    servers.set("1", FAST);
+    // Few enough for the budget.
+    assert_eq!(failures(&channel, 10).await, 0, "who is ejected may be well again");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_repeated_call_has_the_time_that_is_left() {
     let servers = Servers::start(2).await;
     servers.set_all(Does::Answer(ms(5)));
