@@ -33,6 +33,10 @@ impl Clock for SystemClock {
     }
 
     async fn sleep_until(&self, deadline: Timestamp) {
+        // A timer rounds up to a whole millisecond, also one that is due.
+        if self.now() >= deadline {
+            return;
+        }
         let passed = std::time::Duration::from_nanos(deadline.as_nanos());
         match Self::start().checked_add(passed) {
             Some(instant) => tokio::time::sleep_until(instant).await,
