@@ -8,10 +8,12 @@ use async_trait::async_trait;
 use backend_memory::{MemoryOptions, MemoryStore};
 use conformance_tests::fixtures::{id, life, offer, query, service};
 use conformance_tests::mutants::{Defect, Flawed};
-use conformance_tests::{Link, Linked, ManualClock};
+use conformance_tests::{Fault, Faults, Faulty, Link, Linked, ManualClock};
+use portolan::call::{Call, CallErrorKind};
 use portolan::{
-    Client, ClientOptions, Clock, Epoch, Era, Health, InstanceSpec, Lease, LeaseTerms,
-    MembershipState, Namespace, Opener, Phase, Registry, RegistryExt, Result,
+    ChannelOptions, Client, ClientOptions, Clock, Epoch, Era, ErrorKind, Health, InProcess,
+    InstanceSpec, Lease, LeaseTerms, MembershipState, Namespace, Opener, Phase, Registry,
+    RegistryExt, Result,
 };
 
 struct World {
@@ -222,4 +224,23 @@ async fn a_process_that_is_stuck_for_good_is_not_kept_alive() {
         }
     };
     tokio::time::timeout(Duration::from_secs(20), back).await.expect("it runs again, and is back");
+}
+
+#[tokio::test]
+async fn a_cold_call_does_not_wait_beyond_its_deadline() {
+    let world = world();
+    let faults = Faults::new(Arc::new(world.clock.clone()));
+    faults.set(Fault::Slow(Duration::from_secs(3600)));
+    let silent = Faulty::new(Arc::clone(&world.registry), faults);
+    let client = Client::new(Arc::new(silent), options(&world.clock));
+    let caller = Arc::new(InProcess::new());
+    let channel = client.channel(&service("a"), caller, ChannelOptions::default());
+    let call = Call::new(service("a"), "m", Vec::new().into());
+    let call = channel.call(call.with_timeout(Duration::from_millis(300)));
+    let ended = async { (call.await, world.clock.now()) };
+    let begun = world.clock.now();
+    let ((answer, now), ()) = tokio::join!(ended, world.seconds(2));
+    let error = answer.unwrap_err();
+    assert_eq!(error.kind(), CallErrorKind::Registry(ErrorKind::Timeout));
+    assert_eq!((error.may_have_run(), now.since(begun).as_millis()), (false, 300));
 }

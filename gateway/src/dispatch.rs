@@ -12,7 +12,8 @@ use portolan::call::{Call, CallError, CallErrorKind, Caller, Headers};
 use portolan::thrift::idl::{self, Descriptor, Function};
 use portolan::thrift::json::{self, Answer, Json, Style, ValueError};
 use portolan::{
-    Channel, ChannelOptions, Client, Error, ErrorKind, Revision, ServiceName, ServiceRecord,
+    Channel, ChannelOptions, Client, Error, ErrorKind, Explanation, Revision, ServiceName,
+    ServiceRecord,
 };
 use serde_json::Value;
 use tokio::time::timeout;
@@ -173,6 +174,12 @@ impl Dispatcher {
                 followed.channel.view().reached(|followed| followed.revision >= Some(revision));
             let _ = timeout(Duration::from_secs(1), shown).await;
         }
+    }
+
+    /// Why instances of a service are picked or not, where it is called.
+    pub(crate) async fn explain(&self, service: &ServiceName) -> Vec<Explanation> {
+        let followed = self.services.get(service).await;
+        followed.map_or_else(Vec::new, |followed| followed.channel.explain())
     }
 
     /// Forgets that these services did not exist.

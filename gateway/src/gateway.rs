@@ -99,10 +99,12 @@ impl Gateway {
         let wires = Wires::new([Arc::new(thrift_caller) as Arc<dyn Caller>]);
         let options = channel_options().with_counters(Arc::clone(metrics.channels()));
         let idls = idl::Cache::default();
+        let dispatcher = Dispatcher::new(client.clone(), Arc::new(wires), options, idls.clone());
+        let dispatcher = Arc::new(dispatcher);
         let plane = Arc::new(Plane {
             registry: Arc::clone(&registry),
             access,
-            dispatcher: Dispatcher::new(client.clone(), Arc::new(wires), options, idls.clone()),
+            dispatcher: Arc::clone(&dispatcher),
             idls,
             forward: config.forward()?,
             policy,
@@ -113,6 +115,7 @@ impl Gateway {
         let state = Arc::new(Admin {
             registry,
             client: client.clone(),
+            dispatcher,
             metrics,
             draining: watch::Sender::new(false),
         });

@@ -3,7 +3,8 @@
 //! Keys are never part of it, not even as hashes.
 
 use portolan::{
-    Event, Instance, Offer, Resolved, Scope, ServiceName, ServiceRecord, View, WatchItem,
+    Event, Explanation, Instance, Offer, Resolved, Scope, ServiceName, ServiceRecord, View,
+    WatchItem,
 };
 use serde_json::{Value, json};
 
@@ -23,6 +24,18 @@ pub(crate) fn resolved(service: &ServiceName, resolved: &Resolved) -> Value {
         "held": known.held.len(),
         "instances": known.instances.iter().map(line).collect::<Vec<_>>(),
     })
+}
+
+/// Adds to [`resolved`] why each instance is called or not, by whoever calls.
+pub(crate) fn explain(resolved: &mut Value, explanations: &[Explanation]) {
+    let instances = resolved["instances"].as_array_mut();
+    for line in instances.into_iter().flatten() {
+        let about = explanations.iter().find(|about| line["id"] == about.id.as_str());
+        let Some(about) = about else { continue };
+        line["called"] = json!(about.verdict.to_string());
+        line["in_flight"] = json!(about.in_flight);
+        line["latency_us"] = json!(about.latency.map(|latency| latency.as_micros() as u64));
+    }
 }
 
 /// The answer to "what is there": a line per service.

@@ -57,6 +57,7 @@ async fn mass_expiry_is_doubted_shown_and_probed() {
     {
         assert!(metrics.contains(name), "{name} is missing in {metrics}");
     }
+    assert_eq!(shown["instances"][0]["called"], "picked", "{shown}");
     let ready = get(gateway.admin, "/readyz").await;
     assert!(ready.status == 200 && ready.body.contains("held 4"), "{ready:?}");
 

@@ -9,7 +9,11 @@ use registry_api::kernel::Bucket;
 
 /// A share of the calls that were made, and a few on top for those who call
 /// rarely.
+///
+/// On lines of its own: every call writes it, and what lies beside it every
+/// pick reads.
 #[derive(Debug)]
+#[repr(align(64))]
 pub(super) struct Budget {
     /// In thousandths of a token.
     tokens: AtomicI64,

@@ -31,6 +31,7 @@ struct Attempt<'a> {
     slot: Slot,
     begun: Timestamp,
     admitted: Option<Admitted>,
+    ended: bool,
 }
 
 /// What an attempt's end says about the instance and its endpoint.
@@ -51,15 +52,15 @@ impl Core {
         self.options.counters.calls.add();
         let begun = self.clock.now();
         self.tick(begun);
-        if self.roster.load().followed.revision.is_none() {
-            view.ready().await.map_err(|error| {
-                CallError::new(error.kind().into(), error.message().to_owned()).not_run()
-            })?;
-        }
-        let Facts { sla, idempotent } = self.roster.load().facts(&call.method);
-        let deadline = begun + self.options.timeouts.of(call.timeout, sla);
-        let entered = self.gate.enter(&*self.clock, deadline).await;
+        let deadline = |facts: Facts| begun + self.options.timeouts.of(call.timeout, facts.sla);
+        let mut facts = self.roster.load().facts(&call.method);
+        let entered = self.gate.enter(&*self.clock, deadline(facts)).await;
         let _entered = entered.inspect_err(|_| self.options.counters.shed.add())?;
+        if self.roster.load().followed.revision.is_none() {
+            self.warm_up(view, deadline(facts)).await?;
+            facts = self.roster.load().facts(&call.method);
+        }
+        let (deadline, Facts { sla, idempotent }) = (deadline(facts), facts);
         self.retries.deposit();
         let idempotent = call.idempotent || idempotent;
         let hedge_after = sla.filter(|_| idempotent && self.options.hedge.is_some());
@@ -75,6 +76,20 @@ impl Core {
             call,
         };
         calling.run().await
+    }
+
+    /// Waits for the first answer of the registry.
+    async fn warm_up(&self, view: &ServiceView, deadline: Timestamp) -> Result<(), CallError> {
+        let failed = |kind: ErrorKind, reason: &str| CallError::new(kind.into(), reason).not_run();
+        tokio::select! {
+            biased;
+            ready = view.ready() => {
+                ready.map_err(|error| failed(error.kind(), error.message()))
+            }
+            () = self.clock.sleep_until(deadline) => {
+                Err(failed(ErrorKind::Timeout, "the registry did not answer before the deadline"))
+            }
+        }
     }
 
     fn key(&self, call: &Call) -> Option<u64> {
@@ -98,6 +113,7 @@ impl Core {
 
     /// Takes note of how an attempt ended.
     fn note(&self, attempt: &mut Attempt<'_>, sign: Sign) {
+        attempt.ended = true;
         let now = self.clock.now();
         let (took, tick) = (now.since(attempt.begun), self.tick(now));
         let node = &attempt.slot.node;
@@ -178,7 +194,7 @@ impl Calling<'_> {
         let slot = roster.at(place).clone();
         core.enter(&slot.node);
         core.options.counters.attempts.add();
-        Ok(Attempt { core, slot, begun: now, admitted })
+        Ok(Attempt { core, slot, begun: now, admitted, ended: false })
     }
 
     /// One attempt, and a second beside it where the first takes long.
@@ -254,6 +270,12 @@ impl Sign {
 
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
+        if !self.ended {
+            // Given up, or overtaken: how long it would have taken is not known,
+            // but that it takes longer than this is.
+            let now = self.core.clock.now();
+            self.slot.node.outlasted(now.since(self.begun), self.core.tick(now));
+        }
         self.core.leave(&self.slot.node);
     }
 }

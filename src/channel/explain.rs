@@ -1,5 +1,6 @@
 //! Why an instance is picked or not.
 
+use std::collections::HashMap;
 use std::fmt::{self, Display};
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use registry_api::{Health, InstanceId, Phase, Scope};
 use super::Core;
 use super::node::{TICK, Tick};
 use super::roster;
+use super::slot::Slot;
 
 /// What a channel thinks of one instance.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,9 +58,11 @@ impl Core {
         let roster = self.roster.load_full();
         let panic = self.ejected.is_panic(roster.len());
         let scope = Scope::service(self.service.clone());
+        let slots: HashMap<&InstanceId, &Slot> =
+            roster.slots().map(|slot| (&slot.instance.id, slot)).collect();
         let instances = roster.followed.instances.iter();
         let explained = instances.map(|instance| {
-            let slot = roster.slots().find(|slot| slot.instance.id == instance.id);
+            let slot = slots.get(&instance.id);
             let held = roster.followed.is_held(&instance.id);
             let verdict = match slot {
                 Some(slot) if !panic && slot.node.is_ejected(now) => {

@@ -81,6 +81,13 @@ impl Node {
         self.streak.fetch_add(1, Ordering::Relaxed) + 1
     }
 
+    /// Nobody waited for its answer any longer.
+    pub(crate) fn outlasted(&self, waited: Duration, now: Tick) {
+        if waited > Duration::from_micros(self.latency(now).into()) {
+            self.sample(waited, now);
+        }
+    }
+
     /// Moves the average: up at once, by half; down slowly, by an eighth.
     fn sample(&self, took: Duration, now: Tick) {
         let took = u32::try_from(took.as_micros()).unwrap_or(u32::MAX).max(1);
@@ -132,6 +139,16 @@ mod tests {
         assert_eq!(node.latency(2), 11_000);
         assert_eq!(node.latency(2 + HALF_LIFE), 5_500);
         assert_eq!(node.latency(2 + 40 * HALF_LIFE), 0);
+    }
+
+    #[test]
+    fn giving_up_early_says_nothing_and_late_that_it_is_slow() {
+        let (node, ms) = (Node::default(), Duration::from_millis);
+        node.answered(ms(10), 0);
+        node.outlasted(ms(2), 0);
+        assert_eq!(node.latency(0), 10_000);
+        node.outlasted(ms(30), 0);
+        assert_eq!(node.latency(0), 20_000);
     }
 
     #[test]

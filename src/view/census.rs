@@ -10,9 +10,15 @@ use tokio::sync::watch;
 /// The evidence of every followed service of a client.
 #[derive(Debug)]
 pub(super) struct Census {
-    services: Mutex<HashMap<ServiceName, Evidence>>,
+    services: Mutex<Services>,
     /// Counts the reports that condemn the registry: everybody judges again.
     alarms: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Services {
+    each: HashMap<ServiceName, Evidence>,
+    sum: Evidence,
 }
 
 /// One service's part in a [`Census`]; leaves it when dropped.
@@ -31,7 +37,7 @@ impl Census {
         Reporter { alarms: self.alarms.subscribe(), census: Arc::clone(self), service }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<ServiceName, Evidence>> {
+    fn lock(&self) -> MutexGuard<'_, Services> {
         self.services.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -40,11 +46,11 @@ impl Reporter {
     /// Says how it stands with this service, and learns how with all others.
     pub(super) fn report(&self, evidence: Evidence) -> Evidence {
         let mut services = self.census.lock();
-        let before = services.insert(self.service.clone(), evidence);
-        let others = services.iter().filter(|(service, _)| **service != self.service);
-        let others = others.fold(Evidence::default(), |sum, (_, evidence)| sum.and(*evidence));
+        let before = services.each.insert(self.service.clone(), evidence);
+        let others = services.sum.without(before.unwrap_or_default());
+        services.sum = others.and(evidence);
         drop(services);
-        if before != Some(evidence) && evidence.and(others).condemns_for_all() {
+        if before != Some(evidence) && others.and(evidence).condemns_for_all() {
             self.census.alarms.send_modify(|count| *count += 1);
         }
         others
@@ -53,6 +59,8 @@ impl Reporter {
 
 impl Drop for Reporter {
     fn drop(&mut self) {
-        self.census.lock().remove(&self.service);
+        let mut services = self.census.lock();
+        let last = services.each.remove(&self.service).unwrap_or_default();
+        services.sum = services.sum.without(last);
     }
 }

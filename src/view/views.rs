@@ -18,7 +18,14 @@ pub(crate) struct Views {
     clock: Arc<dyn Clock>,
     probe: Arc<dyn Probe>,
     census: Arc<Census>,
-    followed: Mutex<HashMap<ServiceName, Known>>,
+    followed: Mutex<Followed>,
+}
+
+#[derive(Default)]
+struct Followed {
+    services: HashMap<ServiceName, Known>,
+    /// With so many of them, those that nobody keeps are forgotten.
+    sweep_at: usize,
 }
 
 /// A view as long as somebody else keeps it.
@@ -36,10 +43,10 @@ impl Views {
     /// The view of a service; it begins to be followed if it was not.
     pub(crate) fn follow(&self, service: &ServiceName) -> ServiceView {
         let mut followed = self.lock();
-        if let Some(view) = followed.get(service).and_then(Known::view) {
+        if let Some(view) = followed.services.get(service).and_then(Known::view) {
             return view;
         }
-        followed.retain(|_, known| known.view().is_some());
+        followed.sweep();
         let shared = Arc::new(Shared::new(service.clone(), Arc::clone(&self.clock)));
         let scope = Scope::service(service.clone());
         let follower = Follower {
@@ -51,17 +58,26 @@ impl Views {
         };
         let following = Arc::new(Following(tokio::spawn(follower.run())));
         let known = Known(Arc::downgrade(&shared), Arc::downgrade(&following));
-        followed.insert(service.clone(), known);
+        followed.services.insert(service.clone(), known);
         ServiceView { shared, _following: following }
     }
 
     /// Those that are followed now.
     pub(crate) fn all(&self) -> Vec<ServiceView> {
-        self.lock().values().filter_map(Known::view).collect()
+        self.lock().services.values().filter_map(Known::view).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<ServiceName, Known>> {
+    fn lock(&self) -> MutexGuard<'_, Followed> {
         self.followed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Followed {
+    fn sweep(&mut self) {
+        if self.services.len() >= self.sweep_at {
+            self.services.retain(|_, known| known.view().is_some());
+            self.sweep_at = 2 * self.services.len() + 64;
+        }
     }
 }
 

@@ -15,6 +15,7 @@ use portolan::{Client, Query, Registry, Scope, ServiceName};
 use tokio::sync::watch;
 
 pub(crate) use self::stability::Stability;
+use crate::dispatch::Dispatcher;
 use crate::metrics::Metrics;
 use crate::{problem, shape};
 
@@ -24,6 +25,8 @@ pub(crate) struct Admin {
     pub(crate) registry: Arc<dyn Registry>,
     /// What this gateway believes, which is what it calls by.
     pub(crate) client: Client,
+    /// Knows why it calls one and not another.
+    pub(crate) dispatcher: Arc<Dispatcher>,
     pub(crate) metrics: Arc<Metrics>,
     /// Set once, when the gateway stops; ends every open watch.
     pub(crate) draining: watch::Sender<bool>,
@@ -99,7 +102,11 @@ async fn service(State(admin): State<Arc<Admin>>, Path(name): Path<String>) -> R
         Err(error) => return problem::registry(&error),
     };
     match admin.client.resolve(&name).await {
-        Ok(resolved) => problem::json(StatusCode::OK, &shape::resolved(&name, &resolved)),
+        Ok(resolved) => {
+            let mut shown = shape::resolved(&name, &resolved);
+            shape::explain(&mut shown, &admin.dispatcher.explain(&name).await);
+            problem::json(StatusCode::OK, &shown)
+        }
         Err(error) => problem::registry(&error),
     }
 }

@@ -136,9 +136,10 @@ fn print_instances(instances: &Value) {
             Some(true) => "held".to_owned(),
             _ => of("health"),
         };
-        vec![of("id"), health, of("phase"), of("weight"), of("zone"), addresses.join(" ")]
+        let (id, addresses) = (of("id"), addresses.join(" "));
+        vec![id, health, of("phase"), of("weight"), of("zone"), addresses, of("called")]
     });
-    table::print(&["ID", "HEALTH", "PHASE", "WEIGHT", "ZONE", "ADDRESSES"], &rows);
+    table::print(&["ID", "HEALTH", "PHASE", "WEIGHT", "ZONE", "ADDRESSES", "CALLED"], &rows);
 }
 
 fn print_change(line: &Value, output: Output) {

@@ -40,7 +40,7 @@ pub(crate) struct Plane {
     pub(crate) access: Arc<KeyAccess>,
     pub(crate) policy: AddressPolicy,
     pub(crate) terms: LeaseTerms,
-    pub(crate) dispatcher: Dispatcher,
+    pub(crate) dispatcher: Arc<Dispatcher>,
     pub(crate) idls: idl::Cache,
     pub(crate) forward: Forward,
     pub(crate) metrics: Arc<Metrics>,

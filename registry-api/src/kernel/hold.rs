@@ -64,6 +64,15 @@ impl Evidence {
         self.lost >= 20 && 100 * self.lost > 15 * (self.routable + self.lost)
     }
 
+    /// This without a part of it.
+    #[must_use]
+    pub fn without(self, part: Self) -> Self {
+        Self {
+            routable: self.routable.saturating_sub(part.routable),
+            lost: self.lost.saturating_sub(part.lost),
+        }
+    }
+
     /// Both together.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
