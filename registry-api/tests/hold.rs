@@ -70,6 +70,7 @@ impl Known {
     }
 
     fn judge_beside(&mut self, others: Evidence, now: Timestamp) -> usize {
+        self.hold.settle(now);
         self.hold.judge(self.routable(), others, now);
         self.hold.held().count()
     }

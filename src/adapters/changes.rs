@@ -60,7 +60,7 @@ impl Changes {
         let followed = self.view.current();
         let service = self.view.service();
         let mut now = BTreeMap::new();
-        for instance in followed.pickable() {
+        for instance in followed.pickable(|_| true) {
             let key = InstanceKey { id: instance.id.clone(), epoch: instance.epoch };
             let offer = instance.offer(service).cloned();
             if self.known.get(&key) != Some(&offer) {

@@ -74,8 +74,10 @@ impl Roster {
         let known: HashMap<(&InstanceId, Epoch), &Arc<Node>> =
             before.slots().map(|slot| (life(&slot.instance), &slot.node)).collect();
         let scope = Scope::service(service.clone());
-        let pickable = followed.pickable().into_iter();
-        let slots = pickable.filter(|i| options.filter.matches_offers(i, &scope)).filter_map(|i| {
+        let fits = |i: &Instance| {
+            options.filter.matches_offers(i, &scope) && places(i, service, caller).is_some()
+        };
+        let slots = followed.pickable(fits).into_iter().filter_map(|i| {
             let places = places(i, service, caller)?;
             let node = known.get(&life(i)).map(|node| Arc::clone(node)).unwrap_or_default();
             Some(Slot::new(i.clone(), node, places))

@@ -100,12 +100,13 @@ impl Follower {
     /// changed.
     fn judge(&self, known: &mut Known) -> bool {
         let now = self.clock.now();
+        let ended = known.hold.settle(now);
         let routable = known.replica.instances().values().filter(|i| i.is_routable()).count();
         let others = self.reporter.report(known.hold.evidence(routable));
-        let changed = known.hold.judge(routable, others, now);
+        let begun = known.hold.judge(routable, others, now);
         known.waiting.extend(known.hold.probes(now));
         self.probe(known);
-        changed
+        ended || begun
     }
 
     fn probe(&self, known: &mut Known) {

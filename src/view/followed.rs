@@ -47,13 +47,12 @@ impl Followed {
         self.revision.is_some() && self.service.is_none() && self.instances.is_empty()
     }
 
-    /// Who may be picked: ready before draining, online or held.
-    pub(crate) fn pickable(&self) -> Vec<&Instance> {
+    /// Who may be picked of those that fit: ready before draining, online or held.
+    pub(crate) fn pickable(&self, fits: impl Fn(&Instance) -> bool) -> Vec<&Instance> {
         let of = |phase: Phase| {
-            let fits = move |i: &&Instance| {
-                i.phase == phase && (i.health == Health::Online || self.is_held(&i.id))
-            };
-            self.instances.iter().filter(fits).collect::<Vec<_>>()
+            let lives = |i: &Instance| i.health == Health::Online || self.is_held(&i.id);
+            let of_these = self.instances.iter().filter(|i| i.phase == phase);
+            of_these.filter(|i| lives(i) && fits(i)).collect::<Vec<_>>()
         };
         let ready = of(Phase::Ready);
         if ready.is_empty() { of(Phase::Draining) } else { ready }

@@ -174,7 +174,7 @@ impl Shared {
     fn publish(&self, followed: Followed) {
         let followed = Arc::new(followed);
         let weighed = |i: &Instance| (i.clone(), weight_of(i, &self.service).0);
-        let routable = AliasTable::new(followed.pickable().into_iter().map(weighed));
+        let routable = AliasTable::new(followed.pickable(|_| true).into_iter().map(weighed));
         let mut listeners = self.listeners();
         self.current.store(Arc::new(Snapshot { followed: Arc::clone(&followed), routable }));
         listeners.retain(|listener| match listener.upgrade() {

@@ -143,17 +143,23 @@ impl Hold {
         self.lost.insert(lost.instance.id.clone(), lost);
     }
 
+    /// Forgets losses that are believed by now, and ends holds that are over.
+    /// Returns whether anything changed.
+    pub fn settle(&mut self, now: Timestamp) -> bool {
+        let before = self.lost.len();
+        self.lost.retain(|_, lost| now < lost.ends());
+        self.lost.len() != before
+    }
+
     /// What speaks for a hold, given how many are routable now.
     pub fn evidence(&self, routable: usize) -> Evidence {
         Evidence { routable, lost: self.lost.len() }
     }
 
-    /// Decides at `now`: begins holds, and ends those that are over. `others` is
-    /// the evidence of all other services. Returns whether anything changed.
+    /// Holds everybody who is missed, if there is reason to. `others` is the
+    /// evidence of all other services. Returns whether anything changed.
     pub fn judge(&mut self, routable: usize, others: Evidence, now: Timestamp) -> bool {
-        let before = self.lost.len();
-        self.lost.retain(|_, lost| now < lost.ends());
-        let mut changed = self.lost.len() != before;
+        let mut changed = false;
         let evidence = self.evidence(routable);
         // A set that is empty after a Reset is empty for no reason at all.
         let emptied = routable == 0 && self.lost.values().any(|lost| lost.unexplained);
