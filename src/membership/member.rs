@@ -18,15 +18,14 @@ pub(super) struct Member {
     /// Grows with each change of the wanted data, so that an answer to older
     /// data is not taken for one to the current.
     version: u64,
-    /// The registry does not know it any more, and it has not said again who
-    /// it is.
-    returning: bool,
+    /// What it was connected with last.
+    connected: Option<u64>,
 }
 
 impl Member {
     pub(super) fn new(spec: InstanceSpec, state: watch::Sender<MembershipState>) -> Self {
         let session = Session::new(fastrand::u64(..));
-        Self { spec, session, lease: None, state, version: 0, returning: false }
+        Self { spec, session, lease: None, state, version: 0, connected: None }
     }
 
     pub(super) fn step(&self, now: Timestamp) -> Step {
@@ -53,7 +52,7 @@ impl Member {
     /// Whether it is to connect because it was lost, not because its
     /// application asks for something.
     pub(super) fn is_returning(&self, now: Timestamp) -> bool {
-        self.returning && self.session.step(now) == Step::Connect
+        self.connected == Some(self.version) && self.session.step(now) == Step::Connect
     }
 
     /// When its lease ends unless a beat is acknowledged, where that is to come.
@@ -94,7 +93,7 @@ impl Member {
         match answer {
             Ok(lease) => {
                 self.session.connected(lease.terms, sent);
-                self.returning = false;
+                self.connected = Some(version);
                 if version != self.version {
                     self.session.changed(now);
                 }
@@ -118,7 +117,6 @@ impl Member {
     }
 
     pub(super) fn beaten(&mut self, outcome: BeatOutcome, sent: Timestamp, now: Timestamp) {
-        self.returning |= outcome == BeatOutcome::Unknown;
         self.session.beaten(outcome, sent, now);
         match &self.lease {
             Some(lease) if self.session.state(now) == SessionState::Connected => {

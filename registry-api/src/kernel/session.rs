@@ -62,6 +62,10 @@ impl Session {
         match self.state {
             State::Apart { next_try } if next_try > now => Step::Wait(next_try),
             State::Apart { .. } => Step::Connect,
+            // A beat could only be answered with `Unknown`.
+            State::Joined { terms, acknowledged, .. } if now >= acknowledged + terms.ttd() => {
+                Step::Connect
+            }
             State::Joined { next_beat, .. } if next_beat > now => Step::Wait(next_beat),
             State::Joined { .. } => Step::Beat,
             State::Replaced => Step::Stop,
@@ -125,6 +129,9 @@ impl Session {
         let delay = self.backoff.next_delay().max(retry_after.unwrap_or_default());
         match &mut self.state {
             State::Apart { next_try } => *next_try = now + delay,
+            State::Joined { terms, acknowledged, .. } if now >= *acknowledged + terms.ttd() => {
+                self.state = State::Apart { next_try: now + delay };
+            }
             // A beat is due again soon, but not later than the usual one.
             State::Joined { terms, next_beat, .. } => {
                 *next_beat = now + delay.min(terms.heartbeat_interval())
@@ -169,20 +176,21 @@ mod tests {
     fn failures_never_end_it_and_silence_is_noticed_after_the_ttl() {
         let mut session = Session::new(1);
         session.connected(terms(), at(0));
+        assert_eq!(session.state(at(299)), SessionState::Connected);
+        assert_eq!(session.state(at(300)), SessionState::Connecting);
         let mut now = at(100);
         for _ in 0..1000 {
             session.failed(now, None);
             match session.step(now) {
                 Step::Wait(next) => {
-                    assert!(next.since(now) <= terms().heartbeat_interval());
+                    assert!(next.since(now) <= Duration::from_secs(5));
                     now = next;
                 }
-                Step::Beat => {}
-                step @ (Step::Connect | Step::Stop) => panic!("{step:?}"),
+                Step::Beat => assert!(now < at(900)),
+                Step::Connect => assert!(now >= at(900), "it is delisted only now"),
+                Step::Stop => panic!("it gave up"),
             }
         }
-        assert_eq!(session.state(at(299)), SessionState::Connected);
-        assert_eq!(session.state(at(300)), SessionState::Connecting);
     }
 
     #[test]
