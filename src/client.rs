@@ -4,11 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use registry_api::call::Caller;
-use registry_api::{Clock, Error, ErrorKind, InstanceSpec, Registry, Result, ServiceName};
+use registry_api::{
+    Clock, Error, ErrorKind, InstanceSpec, Owner, Registration, RegistrationMode, Registry, Result,
+    ServiceName, ServiceSpec,
+};
 
 use crate::channel::{Channel, ChannelOptions};
 use crate::clock::SystemClock;
-use crate::membership::{Driver, Membership, Pulse, Pulsing};
+use crate::membership::{Declaration, Driver, Membership, Pulse, Pulsing};
 use crate::opener::Opener;
 use crate::view::{Followed, Probe, ServiceView, TcpProbe, Views};
 
@@ -130,6 +133,12 @@ impl Client {
         let ClientOptions { clock, probe, .. } = options;
         let views = Arc::new(Views::new(Arc::clone(&registry), Arc::clone(&clock), probe));
         Self { registry, clock, driver, views, _pulse: pulse }
+    }
+
+    /// Declares services of an owner and keeps them declared, beside what else
+    /// the owner declared: also a registry that lost everything gets them back.
+    pub fn declare(&self, owner: Owner, services: Vec<ServiceSpec>) -> Declaration {
+        self.driver.declare(Registration::new(owner, RegistrationMode::Merge, services))
     }
 
     /// Joins with an instance and keeps it joined: beats, reconnects for ever.

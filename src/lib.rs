@@ -46,7 +46,9 @@ pub use crate::client::{Client, ClientOptions, Resolved};
 pub use crate::clock::SystemClock;
 pub use crate::in_process::{InProcess, InProcessHost};
 pub use crate::keys::{ApiKey, KeyAccess, OpenAccess};
-pub use crate::membership::{Membership, MembershipState, StopOptions};
+pub use crate::membership::{
+    Declaration, DeclarationState, Membership, MembershipState, StopOptions,
+};
 pub use crate::open::{namespace_of, open, open_with, redact, schemes};
 pub use crate::opener::Opener;
 pub use crate::view::{Followed, Picked, Probe, ServiceView, TcpProbe};

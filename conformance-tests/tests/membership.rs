@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use backend_memory::{MemoryOptions, MemoryStore};
-use conformance_tests::fixtures::{id, life, offer, query, service};
+use conformance_tests::fixtures::{id, life, offer, owner, query, registration, service};
 use conformance_tests::mutants::{Defect, Flawed};
 use conformance_tests::{Fault, Faults, Faulty, Link, Linked, ManualClock};
 use portolan::call::{Call, CallErrorKind};
 use portolan::{
-    ChannelOptions, Client, ClientOptions, Clock, Epoch, Era, ErrorKind, Health, InProcess,
-    InstanceSpec, Lease, LeaseTerms, MembershipState, Namespace, Opener, Phase, Registry,
-    RegistryExt, Result,
+    ChannelOptions, Client, ClientOptions, Clock, DeclarationState, Epoch, Era, ErrorKind, Health,
+    InProcess, InstanceSpec, Lease, LeaseTerms, MembershipState, Namespace, Opener, Phase,
+    RegistrationMode, Registry, RegistryExt, Result, ServiceSpec,
 };
 
 struct World {
@@ -243,4 +243,49 @@ async fn a_cold_call_does_not_wait_beyond_its_deadline() {
     let error = answer.unwrap_err();
     assert_eq!(error.kind(), CallErrorKind::Registry(ErrorKind::Timeout));
     assert_eq!((error.may_have_run(), now.since(begun).as_millis()), (false, 300));
+}
+
+#[tokio::test]
+async fn what_was_declared_comes_back_with_its_holder() {
+    let world = world();
+    let declaration = world.client.declare(owner("o"), vec![ServiceSpec::new(service("a"))]);
+    assert_eq!(declaration.declared().await.len(), 1);
+    let membership = world.client.join(spec("i"));
+    let lease = membership.connected().await.unwrap();
+    // Behind its back, as if the registry had been restored from nothing.
+    world.registry.deregister(&owner("o"), &[service("a")]).await.unwrap();
+    world.registry.disconnect(&[life("i", lease.epoch.0)]).await.unwrap();
+    world.seconds(2).await;
+    let view = world.registry.resolve(&query("a")).await.unwrap();
+    assert_eq!((view.services.len(), view.instances.len()), (1, 1));
+    // And after an outage that nobody was lost in.
+    world.link.cut();
+    world.seconds(2).await;
+    world.registry.deregister(&owner("o"), &[service("a")]).await.unwrap();
+    world.link.heal();
+    world.seconds(6).await;
+    assert_eq!(world.registry.resolve(&query("a")).await.unwrap().services.len(), 1);
+    // Nothing is said again while all is well.
+    let before = world.link.round_trips();
+    world.seconds(30).await;
+    let trips = world.link.round_trips() - before;
+    assert!(trips <= 45, "{trips} round trips for 30 beats, a quarter early at most");
+}
+
+#[tokio::test]
+async fn a_refused_declaration_says_why_and_is_tried_again() {
+    let world = world();
+    let taken = registration("other", RegistrationMode::Create, &["a"]);
+    world.registry.register(taken).await.unwrap();
+    let declaration = world.client.declare(owner("o"), vec![ServiceSpec::new(service("a"))]);
+    world.seconds(1).await;
+    match declaration.state() {
+        DeclarationState::Declaring { refusal: Some(refusal) } => {
+            assert!(refusal.contains("already exists"), "{refusal}");
+        }
+        state => panic!("{state:?}"),
+    }
+    world.registry.deregister(&owner("other"), &[service("a")]).await.unwrap();
+    world.seconds(61).await;
+    assert_eq!(declaration.declared().await[0].owner, owner("o"));
 }

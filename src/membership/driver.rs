@@ -4,12 +4,12 @@ use std::fmt::{self, Debug};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use registry_api::{Clock, InstanceSpec, Registry, Result};
+use registry_api::{Clock, InstanceSpec, Registration, Registry, Result};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::pulse::Pulse;
 use super::work::Work;
-use super::{Membership, MembershipState, thread};
+use super::{Declaration, DeclarationState, Membership, MembershipState, thread};
 use crate::opener::Opener;
 
 /// The task ends when the last way to it is gone and everybody has left, at
@@ -26,6 +26,8 @@ pub(super) struct Orders(mpsc::UnboundedSender<Order>);
 
 /// What members ask for. Bounded by what the application does: one per call.
 pub(super) enum Order {
+    Declare(u64, Box<Registration>, watch::Sender<DeclarationState>),
+    Forget(u64),
     Join(u64, Box<InstanceSpec>, watch::Sender<MembershipState>),
     Leave(u64, Option<oneshot::Sender<Result<()>>>),
     Update(u64, Box<dyn FnOnce(&mut InstanceSpec) + Send>),
@@ -58,6 +60,13 @@ impl Driver {
         let (orders, inbox) = mpsc::unbounded_channel();
         thread::start(opener, Arc::clone(&clock), pulse, inbox)?;
         Ok(Self { orders: Orders(orders), clock, next_key: Arc::default() })
+    }
+
+    pub(crate) fn declare(&self, registration: Registration) -> Declaration {
+        let key = self.next_key.fetch_add(1, Ordering::Relaxed);
+        let (state, told) = watch::channel(DeclarationState::Declaring { refusal: None });
+        self.orders.send(Order::Declare(key, Box::new(registration), state));
+        Declaration::new(key, self.orders.clone(), told)
     }
 
     pub(crate) fn join(&self, spec: InstanceSpec) -> Membership {

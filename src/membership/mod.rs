@@ -1,5 +1,6 @@
 //! Being a member: desired state on one side, a lease on the other.
 
+mod declaration;
 mod driver;
 mod member;
 mod pulse;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use registry_api::{Clock, Error, InstanceId, InstanceSpec, Lease, Phase};
 use tokio::sync::{oneshot, watch};
 
+pub use self::declaration::{Declaration, DeclarationState};
 pub(crate) use self::driver::Driver;
 use self::driver::{Order, Orders};
 pub(crate) use self::pulse::{Pulse, Pulsing};

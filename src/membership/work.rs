@@ -10,10 +10,11 @@ use futures_util::{FutureExt, StreamExt};
 use registry_api::kernel::{Reconnect, Step};
 use registry_api::{
     Applied, Beat, BeatOutcome, Clock, Error, ErrorKind, InstanceRef, InstanceSpec, Lease,
-    LeaseTerms, Limits, Registry, Result, Timestamp,
+    LeaseTerms, Limits, Registration, Registry, Result, ServiceRecord, Timestamp,
 };
 use tokio::sync::{mpsc, oneshot};
 
+use super::declaration::Declared;
 use super::driver::Order;
 use super::member::Member;
 use super::pulse::Pulse;
@@ -32,6 +33,9 @@ pub(super) struct Work {
     clock: Arc<dyn Clock>,
     pulse: Option<Arc<Pulse>>,
     members: HashMap<u64, Member>,
+    declared: HashMap<u64, Declared>,
+    /// The registry did not answer lately: it may have lost what was declared.
+    away: bool,
     /// Whose connects are under way; what has left meanwhile waits there.
     connecting: HashMap<u64, Option<Leaving>>,
     /// Disconnects under way.
@@ -51,6 +55,8 @@ struct Leaving {
 /// What goes out together.
 #[derive(Default)]
 struct Round {
+    declaring: Vec<u64>,
+    registrations: Vec<Registration>,
     joining: Vec<(u64, u64)>,
     specs: Vec<InstanceSpec>,
     beating: Vec<u64>,
@@ -61,6 +67,7 @@ struct Round {
 struct Answers {
     round: Round,
     sent: Timestamp,
+    records: Vec<Result<Vec<Arc<ServiceRecord>>>>,
     leases: Result<Vec<Result<Lease>>>,
     outcomes: Result<Vec<BeatOutcome>>,
 }
@@ -78,6 +85,8 @@ impl Work {
             clock,
             pulse,
             members: HashMap::new(),
+            declared: HashMap::new(),
+            away: false,
             connecting: HashMap::new(),
             goodbyes: FuturesUnordered::new(),
             reconnect,
@@ -116,6 +125,13 @@ impl Work {
 
     fn obey(&mut self, order: Order) {
         match order {
+            Order::Declare(key, registration, state) => {
+                let declared = Declared::new(*registration, state, self.clock.now());
+                self.declared.insert(key, declared);
+            }
+            Order::Forget(key) => {
+                self.declared.remove(&key);
+            }
             Order::Join(key, spec, state) => {
                 self.pace(spec.terms);
                 self.members.insert(key, Member::new(*spec, state));
@@ -176,13 +192,17 @@ impl Work {
             return None;
         }
         let soon = now + WINDOW;
+        let returning = self.members.values().any(|member| member.is_returning(soon));
+        let may_return = returning && self.reconnect.may_return(now);
+        if may_return {
+            // Who lost the instances may have lost more.
+            self.declared.values_mut().for_each(|declared| declared.doubt(now));
+        }
+        let mut round = self.declarations(soon);
         let due = |member: &Member| matches!(member.step(soon), Step::Beat | Step::Connect);
         if !self.members.values().any(due) {
-            return None;
+            return (!round.declaring.is_empty()).then_some(round);
         }
-        let may_return = self.members.values().any(|member| member.is_returning(soon))
-            && self.reconnect.may_return(now);
-        let mut round = Round::default();
         for (key, member) in &self.members {
             if round.specs.len() + round.beats.len() >= Limits::MAX_BATCH {
                 break;
@@ -204,7 +224,20 @@ impl Work {
                 Step::Stop | Step::Wait(_) => {}
             }
         }
-        (!round.specs.is_empty() || !round.beats.is_empty()).then_some(round)
+        let empty = round.declaring.is_empty() && round.specs.is_empty() && round.beats.is_empty();
+        (!empty).then_some(round)
+    }
+
+    /// A round of the declarations that are due.
+    fn declarations(&self, soon: Timestamp) -> Round {
+        let mut round = Round::default();
+        for (key, declared) in &self.declared {
+            if declared.due().is_some_and(|due| due <= soon) {
+                round.declaring.push(*key);
+                round.registrations.push(declared.registration());
+            }
+        }
+        round
     }
 
     fn is_stuck(&self, now: Timestamp) -> bool {
@@ -216,6 +249,12 @@ impl Work {
     fn send(&self, round: Round) -> BoxFuture<'static, Answers> {
         let (registry, clock) = (Arc::clone(&self.registry), Arc::clone(&self.clock));
         async move {
+            // First of all, so that nobody joins a service that is not declared.
+            let mut records = Vec::new();
+            for registration in &round.registrations {
+                let register = registry.register(registration.clone());
+                records.push(in_time(&*clock, register).await);
+            }
             let sent = clock.now();
             let connect = async {
                 match round.specs.is_empty() {
@@ -230,17 +269,29 @@ impl Work {
                 }
             };
             let (leases, outcomes) = tokio::join!(connect, beat);
-            Answers { round, sent, leases, outcomes }
+            Answers { round, sent, records, leases, outcomes }
         }
         .boxed()
     }
 
     fn take(&mut self, answers: Answers) {
         let now = self.clock.now();
-        let Answers { round, sent, leases, outcomes } = answers;
-        match leases.as_ref().err().or(outcomes.as_ref().err()) {
+        let Answers { round, sent, records, leases, outcomes } = answers;
+        let unheard = records.iter().filter_map(|answer| answer.as_ref().err());
+        let unheard = unheard.filter(|error| error.is_retryable());
+        let unheard = unheard.chain(leases.as_ref().err()).chain(outcomes.as_ref().err()).next();
+        match unheard {
             Some(error) => self.reconnect.failed(error, now),
             None => self.reconnect.answered(),
+        }
+        let was_away = std::mem::replace(&mut self.away, unheard.is_some());
+        if was_away && !self.away {
+            self.declared.values_mut().for_each(|declared| declared.doubt(now));
+        }
+        for (key, answer) in round.declaring.into_iter().zip(records) {
+            if let Some(declared) = self.declared.get_mut(&key) {
+                declared.answered(answer, now);
+            }
         }
         match leases {
             Ok(leases) => self.connected(round.joining, leases, sent, now),
@@ -293,6 +344,7 @@ impl Work {
             Step::Beat | Step::Connect => Some(now),
             Step::Stop => None,
         });
+        let due = due.chain(self.declared.values().filter_map(Declared::due));
         let due = due.min().unwrap_or(now + IDLE).max(self.reconnect.ready_at());
         // One that is stuck is looked at again; one that rests says when its
         // lease has ended.
