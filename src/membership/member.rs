@@ -60,6 +60,11 @@ impl Member {
         self.session.lease_ends().filter(|ends| *ends > now)
     }
 
+    /// Whether the registry still lists it, as far as it can know.
+    pub(super) fn is_listed(&self, now: Timestamp) -> bool {
+        self.session.is_listed(now)
+    }
+
     /// What to connect with: current data, and the epoch this holder has, so
     /// that it can never push its own successor out.
     pub(super) fn spec(&self) -> (u64, InstanceSpec) {

@@ -281,7 +281,10 @@ impl Work {
         let unheard = unheard.filter(|error| error.is_retryable());
         let unheard = unheard.chain(leases.as_ref().err()).chain(outcomes.as_ref().err()).next();
         match unheard {
-            Some(error) => self.reconnect.failed(error, now),
+            Some(error) => {
+                let listed = self.members.values().any(|member| member.is_listed(now));
+                self.reconnect.failed(error, listed, now);
+            }
             None => self.reconnect.answered(),
         }
         let was_away = std::mem::replace(&mut self.away, unheard.is_some());

@@ -73,7 +73,7 @@ async fn a_superseded_holder_stops_for_good(cx: &Ctx) -> Result<(), Failure> {
 }
 
 /// Processes, and members of each.
-const PROCESSES: usize = 60;
+const PROCESSES: usize = 120;
 const MEMBERS: usize = 3;
 /// Requests are counted over this: everybody at once would show.
 const WINDOW: Duration = Duration::from_millis(500);

@@ -27,7 +27,13 @@ impl Backoff {
 
     /// The delay before the next try.
     pub fn next_delay(&mut self) -> Duration {
-        let ceiling = self.ceiling;
+        self.next_delay_within(self.cap)
+    }
+
+    /// The delay before the next try, drawn from no more than `most`: cutting a
+    /// longer one off would make many delays the same.
+    pub fn next_delay_within(&mut self, most: Duration) -> Duration {
+        let ceiling = self.ceiling.min(most);
         self.ceiling = (ceiling * 2).min(self.cap);
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;

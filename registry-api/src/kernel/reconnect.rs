@@ -16,6 +16,7 @@ use crate::time::Timestamp;
 /// and five seconds.
 #[derive(Clone, Debug)]
 pub struct Reconnect {
+    interval: Duration,
     backoff: Backoff,
     returns: Bucket,
     rests_until: Timestamp,
@@ -32,6 +33,7 @@ impl Reconnect {
     /// the caller's: random in production, fixed in a test.
     pub fn new(interval: Duration, seed: u64) -> Self {
         Self {
+            interval,
             backoff: Backoff::new(FIRST, interval + SPREAD, seed),
             returns: Bucket::new(BURST, interval / 2),
             rests_until: Timestamp::ZERO,
@@ -60,10 +62,16 @@ impl Reconnect {
         self.rests_until = Timestamp::ZERO;
     }
 
-    /// The registry did not answer, or refused everything.
-    pub fn failed(&mut self, error: &Error, now: Timestamp) {
+    /// The registry did not answer, or refused everything. While anybody is
+    /// `listed` there is something to lose, and the next try is not later than
+    /// the next beat would be.
+    pub fn failed(&mut self, error: &Error, listed: bool, now: Timestamp) {
         let asked = error.retry_delay().unwrap_or_default();
-        self.rests_until = now + self.backoff.next_delay().max(asked);
+        let delay = match listed {
+            true => self.backoff.next_delay_within(self.interval),
+            false => self.backoff.next_delay(),
+        };
+        self.rests_until = now + delay.max(asked);
     }
 }
 
@@ -82,7 +90,7 @@ mod tests {
             let mut reconnect = Reconnect::new(interval, seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
             let mut now = Timestamp::ZERO;
             while now < away {
-                reconnect.failed(&gone, now);
+                reconnect.failed(&gone, false, now);
                 now = reconnect.ready_at();
             }
             assert!(now.since(away) <= interval + SPREAD, "back within H + 5 s");

@@ -63,9 +63,7 @@ impl Session {
             State::Apart { next_try } if next_try > now => Step::Wait(next_try),
             State::Apart { .. } => Step::Connect,
             // A beat could only be answered with `Unknown`.
-            State::Joined { terms, acknowledged, .. } if now >= acknowledged + terms.ttd() => {
-                Step::Connect
-            }
+            State::Joined { .. } if !self.is_listed(now) => Step::Connect,
             State::Joined { next_beat, .. } if next_beat > now => Step::Wait(next_beat),
             State::Joined { .. } => Step::Beat,
             State::Replaced => Step::Stop,
@@ -90,6 +88,14 @@ impl Session {
         match self.state {
             State::Joined { terms, acknowledged, .. } => Some(acknowledged + terms.ttl()),
             State::Apart { .. } | State::Replaced => None,
+        }
+    }
+
+    /// Whether the registry still lists the holder, as far as it can know.
+    pub fn is_listed(&self, now: Timestamp) -> bool {
+        match self.state {
+            State::Joined { terms, acknowledged, .. } => now < acknowledged + terms.ttd(),
+            State::Apart { .. } | State::Replaced => false,
         }
     }
 
@@ -126,15 +132,18 @@ impl Session {
 
     /// A connect or a beat failed, or was not answered in time.
     pub fn failed(&mut self, now: Timestamp, retry_after: Option<Duration>) {
-        let delay = self.backoff.next_delay().max(retry_after.unwrap_or_default());
+        let asked = retry_after.unwrap_or_default();
         match &mut self.state {
-            State::Apart { next_try } => *next_try = now + delay,
-            State::Joined { terms, acknowledged, .. } if now >= *acknowledged + terms.ttd() => {
-                self.state = State::Apart { next_try: now + delay };
-            }
             // A beat is due again soon, but not later than the usual one.
-            State::Joined { terms, next_beat, .. } => {
-                *next_beat = now + delay.min(terms.heartbeat_interval())
+            State::Joined { terms, acknowledged, next_beat }
+                if now < *acknowledged + terms.ttd() =>
+            {
+                let usual = terms.heartbeat_interval();
+                *next_beat = now + self.backoff.next_delay_within(usual).max(asked).min(usual);
+            }
+            State::Apart { .. } | State::Joined { .. } => {
+                let next_try = now + self.backoff.next_delay().max(asked);
+                self.state = State::Apart { next_try };
             }
             State::Replaced => {}
         }
