@@ -165,7 +165,13 @@ async fn dropping_the_stream_releases_it(cx: &Ctx) -> Result<(), Failure> {
         let mut watch = cx.registry().watch(&Scope::All, WatchFrom::Now).await?;
         cx.next(&mut watch).await?;
     }
-    cx.advance(Duration::from_millis(10)).await;
+    // The word has to get there.
+    for _ in 0..20 {
+        cx.advance(Duration::from_millis(10)).await;
+        if link.open_watches() == before {
+            return Ok(());
+        }
+    }
     check_eq(&link.open_watches(), &before, "open watches at the backend")
 }
 
