@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use backend_memory::{MemoryOptions, MemoryStore};
 use registry_api::kernel::Replica;
 use registry_api::{
-    Address, Beat, BeatOutcome, Clock, Epoch, Era, InstanceId, InstanceRef, InstanceSpec,
+    Address, Beat, BeatOutcome, Clock, Epoch, Era, Instance, InstanceId, InstanceRef, InstanceSpec,
     LeaseTerms, Namespace, Offer, Query, Registry, RegistryExt, Scope, ServiceName, Timestamp,
     WatchFrom,
 };
@@ -145,6 +145,10 @@ async fn watchers_agree_with_reads_after_churn() {
             let item = tokio::time::timeout(Duration::from_secs(10), watch.next()).await;
             assert!(replica.apply(item.unwrap().unwrap().unwrap()));
         }
-        assert_eq!(replica.view().unwrap().instances, truth.instances);
+        // Not its health: on a busy machine its short ttl passes meanwhile.
+        let seen = replica.view().unwrap().instances;
+        let presences =
+            |all: &[Instance]| all.iter().map(|i| i.presence.clone()).collect::<Vec<_>>();
+        assert_eq!(presences(&seen), presences(&truth.instances));
     }
 }
