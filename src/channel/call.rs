@@ -37,9 +37,9 @@ struct Attempt<'a> {
 /// What an attempt's end says about the instance and its endpoint.
 #[derive(Clone, Copy, PartialEq)]
 enum Sign {
-    Fine,
-    Busy,
     Broken,
+    Busy,
+    Fine,
     /// It says nothing about the instance.
     Silent,
 }

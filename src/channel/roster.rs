@@ -43,8 +43,8 @@ pub(super) struct Facts {
 /// Where somebody stands in a roster.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Place {
-    Near(usize),
     Far(usize),
+    Near(usize),
 }
 
 /// What a choice depends on besides the roster.

@@ -18,11 +18,12 @@ pub(crate) struct Views {
     clock: Arc<dyn Clock>,
     probe: Arc<dyn Probe>,
     census: Arc<Census>,
-    followed: Mutex<Followed>,
+    followed: Mutex<Kept>,
 }
 
+/// The views that somebody keeps, and a few nobody does any more.
 #[derive(Default)]
-struct Followed {
+struct Kept {
     services: HashMap<ServiceName, Known>,
     /// With so many of them, those that nobody keeps are forgotten.
     sweep_at: usize,
@@ -67,12 +68,12 @@ impl Views {
         self.lock().services.values().filter_map(Known::view).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Followed> {
+    fn lock(&self) -> MutexGuard<'_, Kept> {
         self.followed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Followed {
+impl Kept {
     fn sweep(&mut self) {
         if self.services.len() >= self.sweep_at {
             self.services.retain(|_, known| known.view().is_some());

@@ -179,11 +179,6 @@ impl Hold {
         self.lost.values().filter(|lost| lost.held.is_some()).map(|lost| &lost.instance)
     }
 
-    /// Whether an instance is held.
-    pub fn holds(&self, id: &InstanceId) -> bool {
-        self.lost.get(id).is_some_and(|lost| lost.held.is_some())
-    }
-
     /// Those whose addresses are to be probed now; asked once per interval.
     pub fn probes(&mut self, now: Timestamp) -> Vec<Instance> {
         let mut due = Vec::new();

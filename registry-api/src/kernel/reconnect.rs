@@ -13,7 +13,8 @@ use crate::time::Timestamp;
 /// full jitter, whose ceiling doubles up to the heartbeat interval and four
 /// seconds more. A thousand processes that wait like this ask less than twice
 /// as often as when they beat, and all of them are back within the interval
-/// and five seconds.
+/// and five seconds. While somebody may still be listed there is more to lose:
+/// then the ceiling is the interval alone, and they ask at most twice as often.
 #[derive(Clone, Debug)]
 pub struct Reconnect {
     interval: Duration,
