@@ -27,11 +27,13 @@ pub(crate) fn resolved(service: &ServiceName, resolved: &Resolved) -> Value {
 }
 
 /// Adds to [`resolved`] why each instance is called or not, by whoever calls.
+/// Explanations are in the order of ids.
 pub(crate) fn explain(resolved: &mut Value, explanations: &[Explanation]) {
     let instances = resolved["instances"].as_array_mut();
     for line in instances.into_iter().flatten() {
-        let about = explanations.iter().find(|about| line["id"] == about.id.as_str());
-        let Some(about) = about else { continue };
+        let id = line["id"].as_str().unwrap_or_default();
+        let place = explanations.binary_search_by(|about| about.id.as_str().cmp(id));
+        let Some(about) = place.ok().and_then(|place| explanations.get(place)) else { continue };
         line["called"] = json!(about.verdict.to_string());
         line["in_flight"] = json!(about.in_flight);
         line["latency_us"] = json!(about.latency.map(|latency| latency.as_micros() as u64));
