@@ -7,7 +7,6 @@
 //!
 //! What it is not: a cache, or a store to share between processes.
 
-mod hub;
 mod registry;
 mod space;
 mod sweeper;

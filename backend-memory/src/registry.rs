@@ -4,15 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::stream;
-use registry_api::kernel::{Command, Cursor, Outcome};
+use registry_api::kernel::{Command, Outcome};
 use registry_api::{
     Beat, BeatOutcome, Capabilities, Capability, Info, InstanceRef, InstanceSpec, Lease, Limits,
-    Owner, Query, Registration, Registry, Result, Scope, ServiceName, ServiceRecord, View,
-    WatchFrom, WatchItem, WatchStream,
+    Owner, Published, Query, Registration, Registry, Result, Scope, ServiceName, ServiceRecord,
+    View, WatchFrom, WatchStream,
 };
 
-use crate::hub::Ticket;
 use crate::space::Space;
 use crate::sweeper::MIN_INTERVAL;
 
@@ -100,45 +98,7 @@ impl Registry for MemoryRegistry {
     }
 
     async fn watch(&self, scope: &Scope, from: WatchFrom) -> Result<WatchStream> {
-        // The ticket comes first: what changes after the snapshot wakes it.
-        let ticket = self.space.hub.join(scope);
-        let watcher = Watcher {
-            cursor: self.space.state().cursor(scope.clone(), from),
-            space: Arc::clone(&self.space),
-            progress_interval: self.info.limits.progress_interval,
-            ticket,
-        };
-        let next = |mut watcher: Watcher| async move {
-            let item = watcher.next().await;
-            Some((Ok(item), watcher))
-        };
-        Ok(WatchStream::new(stream::unfold(watcher, next)))
-    }
-}
-
-/// A running watch: a place in the history, and a place in the hub.
-struct Watcher {
-    space: Arc<Space>,
-    cursor: Cursor,
-    ticket: Ticket,
-    progress_interval: Duration,
-}
-
-impl Watcher {
-    async fn next(&mut self) -> WatchItem {
-        let clock = Arc::clone(&self.space.clock);
-        let silent_until = clock.now() + self.progress_interval;
-        loop {
-            let state = self.space.state();
-            if let Some(item) = state.poll(&mut self.cursor) {
-                return item;
-            }
-            let revision = state.catalogue().revision();
-            drop(state); // A waiting watcher must not keep an old state alive.
-            tokio::select! {
-                () = self.ticket.news.notified() => {}
-                () = clock.sleep_until(silent_until) => return WatchItem::Progress(revision),
-            }
-        }
+        let space = Arc::clone(&self.space);
+        Ok(space.follow(scope, from, self.info.limits.progress_interval))
     }
 }

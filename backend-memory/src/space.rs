@@ -5,18 +5,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ahash::RandomState;
 use arc_swap::ArcSwap;
-use registry_api::kernel::{Command, LeaseTable, Outcome, State};
-use registry_api::{Clock, InstanceId, Timestamp};
+use registry_api::kernel::{Command, Hub, LeaseTable, Outcome, State};
+use registry_api::{Clock, InstanceId, Published, Timestamp};
 
 use crate::MemoryOptions;
-use crate::hub::Hub;
 use crate::sweeper::Sweeper;
 
 /// Readers load the state; writers take turns, work on a clone and swap it in.
 pub(crate) struct Space {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) leases: LeaseTable<RandomState>,
-    pub(crate) hub: Arc<Hub>,
+    hub: Arc<Hub>,
     state: ArcSwap<State>,
     turn: Mutex<()>,
     sweeper: Sweeper,
@@ -32,11 +31,6 @@ impl Space {
             sweeper: Sweeper::spawn(space.clone(), Arc::clone(&clock)),
             clock,
         })
-    }
-
-    /// The state as it is published.
-    pub(crate) fn state(&self) -> Arc<State> {
-        self.state.load_full()
     }
 
     /// Applies one write about the instances `ids`. `before_publish` runs while
@@ -90,6 +84,20 @@ impl Space {
         let state = Arc::new(state);
         self.state.store(Arc::clone(&state));
         self.hub.wake(state.touched_since(before));
+    }
+}
+
+impl Published for Space {
+    fn state(&self) -> Arc<State> {
+        self.state.load_full()
+    }
+
+    fn hub(&self) -> &Arc<Hub> {
+        &self.hub
+    }
+
+    fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
     }
 }
 

@@ -21,6 +21,7 @@ pub mod kernel;
 mod lease;
 mod limits;
 mod metadata;
+mod published;
 mod query;
 mod registry;
 mod revision;
@@ -40,6 +41,7 @@ pub use crate::instance::{
 pub use crate::lease::{Beat, BeatOutcome, Lease, LeaseTerms, LeaseToken};
 pub use crate::limits::Limits;
 pub use crate::metadata::Metadata;
+pub use crate::published::Published;
 pub use crate::query::{Filter, Query, Scope, View};
 pub use crate::registry::{Registry, RegistryExt};
 pub use crate::revision::{Epoch, Era, Revision};

@@ -59,6 +59,38 @@ impl Catalogue {
         }
     }
 
+    /// A catalogue of these records, as they were stored.
+    pub fn restore(
+        revision: Revision,
+        services: impl IntoIterator<Item = Arc<ServiceRecord>>,
+        presences: impl IntoIterator<Item = Arc<Presence>>,
+    ) -> Self {
+        let mut catalogue = Self { revision, ..Self::new(revision.era) };
+        services.into_iter().for_each(|record| catalogue.put_service(record));
+        presences.into_iter().for_each(|presence| catalogue.put(&presence, 0));
+        catalogue
+    }
+
+    /// Takes over a write that was decided elsewhere.
+    pub fn fold(&mut self, change: &Change) {
+        for edit in &change.edits {
+            match edit {
+                Edit::Instance { before, after, .. } => {
+                    let id = after.as_ref().or(before.as_ref()).map(|presence| &presence.id);
+                    if let Some(known) = id.and_then(|id| self.instances.remove(id)) {
+                        self.leave_members(&known.presence);
+                    }
+                    if let Some(after) = after {
+                        self.put(after, 0);
+                    }
+                }
+                Edit::Service(record) => self.put_service(Arc::clone(record)),
+                Edit::ServiceRemoved(name) => self.remove_service(name),
+            }
+        }
+        self.revision = change.revision;
+    }
+
     /// The revision of the last committed write.
     pub fn revision(&self) -> Revision {
         self.revision

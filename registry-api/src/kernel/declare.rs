@@ -125,6 +125,26 @@ impl Catalogue {
         Some(Edit::Service(record))
     }
 
+    /// Puts a record that was decided elsewhere.
+    pub(super) fn put_service(&mut self, record: Arc<ServiceRecord>) {
+        let mut entry = self.owners.get(&record.owner).cloned().unwrap_or_default();
+        entry.keys = Arc::clone(&record.keys);
+        entry.services.insert(record.spec.name.clone(), ());
+        self.owners.insert(record.owner.clone(), entry);
+        self.services.insert(record.spec.name.clone(), record);
+    }
+
+    /// Takes a record away, as was decided elsewhere.
+    pub(super) fn remove_service(&mut self, name: &ServiceName) {
+        let Some(record) = self.services.remove(name) else {
+            return;
+        };
+        if let Some(mut entry) = self.owners.get(&record.owner).cloned() {
+            entry.services.remove(name);
+            self.put_owner(&record.owner, entry);
+        }
+    }
+
     fn withdraw(&mut self, name: &ServiceName, entry: &mut OwnerEntry) -> Option<Edit> {
         entry.services.remove(name)?;
         self.services.remove(name)?;

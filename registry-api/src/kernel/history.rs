@@ -26,14 +26,23 @@ pub struct History {
 }
 
 /// One item watchers see.
-#[derive(Debug)]
-pub(super) enum Entry {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// A committed write.
     Commit(Change),
     /// Judgements, and the revision they were made at.
     Health(Revision, Vec<HealthChange>),
 }
 
 impl Entry {
+    /// The number of events a watcher of everything sees, about.
+    pub fn weight(&self) -> usize {
+        match self {
+            Self::Commit(change) => change.edits.len(),
+            Self::Health(_, changes) => changes.len(),
+        }
+    }
+
     /// The services of everything it is about.
     pub(super) fn services(&self) -> Box<dyn Iterator<Item = &ServiceName> + '_> {
         match self {
@@ -54,6 +63,37 @@ impl History {
         Self { entries: CowMap::new(), end: 0, floor, offline: CowMap::new(), events: 0, capacity }
     }
 
+    /// An empty history after `floor` whose next entry has this position, and
+    /// whose watchers were told that these instances are offline.
+    pub fn beginning(
+        floor: Revision,
+        position: u64,
+        offline: impl IntoIterator<Item = Arc<Presence>>,
+        capacity: usize,
+    ) -> Self {
+        let mut history = Self { end: position, ..Self::new(floor, capacity) };
+        for presence in offline {
+            history.offline.insert(presence.id.clone(), presence);
+        }
+        history
+    }
+
+    /// Puts older entries before those that are here; they begin after `floor`
+    /// and reach to the oldest one without a gap.
+    pub fn reach_back(&mut self, floor: Revision, entries: Vec<(u64, Entry)>) {
+        for (position, entry) in entries {
+            self.events += entry.weight();
+            self.entries.insert(position, Arc::new(entry));
+        }
+        self.floor = floor;
+        self.trim();
+    }
+
+    /// Every commit after this revision is here.
+    pub fn floor(&self) -> Revision {
+        self.floor
+    }
+
     /// Appends a committed write.
     pub fn commit(&mut self, change: Change) {
         for edit in &change.edits {
@@ -65,8 +105,7 @@ impl History {
                 }
             }
         }
-        let weight = change.edits.len();
-        self.push(Entry::Commit(change), weight);
+        self.push(Entry::Commit(change));
     }
 
     /// Appends judgements that changed; they have no revision of their own and
@@ -79,9 +118,8 @@ impl History {
                 Health::Offline => self.offline.insert(id.clone(), Arc::clone(&change.presence)),
             };
         }
-        let weight = changes.len();
-        if weight > 0 {
-            self.push(Entry::Health(revision, changes), weight);
+        if !changes.is_empty() {
+            self.push(Entry::Health(revision, changes));
         }
     }
 
@@ -127,10 +165,14 @@ impl History {
         Some(found.map_or(self.end, |(position, _)| position))
     }
 
-    fn push(&mut self, entry: Entry, weight: usize) {
+    fn push(&mut self, entry: Entry) {
+        self.events += entry.weight();
         self.entries.insert(self.end, Arc::new(entry));
         self.end += 1;
-        self.events += weight;
+        self.trim();
+    }
+
+    fn trim(&mut self) {
         // The newest entry stays even where it alone is over the capacity.
         while self.events > self.capacity && self.entries.len() > 1 {
             self.drop_oldest();
@@ -141,13 +183,12 @@ impl History {
         let Some(position) = self.entries.first().map(|(position, _)| *position) else {
             return;
         };
-        match self.entries.remove(&position).as_deref() {
-            Some(Entry::Commit(change)) => {
-                self.floor = change.revision;
-                self.events -= change.edits.len();
-            }
-            Some(Entry::Health(_, changes)) => self.events -= changes.len(),
-            None => {}
+        let Some(entry) = self.entries.remove(&position) else {
+            return;
+        };
+        self.events -= entry.weight();
+        if let Entry::Commit(change) = &*entry {
+            self.floor = change.revision;
         }
     }
 }

@@ -64,6 +64,19 @@ pub enum Judgement {
     Present(Health),
 }
 
+impl Judgement {
+    /// What a beat of the life `asked` achieves, where this is said of it.
+    #[inline]
+    pub fn answer(self, asked: Epoch) -> BeatOutcome {
+        match self {
+            Self::Present(Health::Online) => BeatOutcome::Renewed,
+            Self::Present(Health::Offline) => BeatOutcome::Revived,
+            Self::OtherEpoch(live) if asked < live => BeatOutcome::Superseded,
+            Self::OtherEpoch(_) | Self::Gone => BeatOutcome::Unknown,
+        }
+    }
+}
+
 /// A judgement that changed since the last sweep.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Transition {
@@ -282,16 +295,14 @@ impl<S: BuildHasher> Shard<S> {
         let Some(held) = self.index.get(id) else {
             return (BeatOutcome::Unknown, None);
         };
-        if epoch != held.epoch {
-            let superseded = epoch < held.epoch;
-            let outcome = if superseded { BeatOutcome::Superseded } else { BeatOutcome::Unknown };
+        let judgement = match epoch == held.epoch {
+            true => held.judge(now),
+            false => Judgement::OtherEpoch(held.epoch),
+        };
+        let outcome = judgement.answer(epoch);
+        if !matches!(judgement, Judgement::Present(_)) {
             return (outcome, None);
         }
-        let outcome = match held.judge(now) {
-            Judgement::Gone | Judgement::OtherEpoch(_) => return (BeatOutcome::Unknown, None),
-            Judgement::Present(Health::Online) => BeatOutcome::Renewed,
-            Judgement::Present(Health::Offline) => BeatOutcome::Revived,
-        };
         let until = now.as_nanos().saturating_add(held.terms.ttl_nanos());
         (outcome, Some(Renewal { deadline: &held.deadline, until }))
     }

@@ -7,13 +7,14 @@ use super::catalogue::Catalogue;
 use super::change::HealthChange;
 use super::command::{Command, Outcome};
 use super::cursor::Cursor;
-use super::history::History;
+use super::history::{Entry, History};
 use super::lease_table::{Judgement, LeaseTable, Transition};
 use crate::error::Result;
 use crate::identity::ServiceName;
 use crate::instance::{Health, InstanceRef, Presence};
 use crate::query::{Query, Scope, View};
-use crate::revision::Era;
+use crate::revision::{Era, Revision};
+use crate::service::ServiceRecord;
 use crate::time::Timestamp;
 use crate::watch::{WatchFrom, WatchItem};
 
@@ -26,7 +27,62 @@ pub struct State {
     history: History,
 }
 
+/// What a store holds of a registry, or of the part of it a write is about.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// The revision of the last committed write.
+    pub revision: Revision,
+    /// The position of the next entry of the history.
+    pub position: u64,
+    /// Declarations.
+    pub services: Vec<Arc<ServiceRecord>>,
+    /// Instances, and what watchers were last told of their health.
+    pub presences: Vec<(Arc<Presence>, Health)>,
+}
+
 impl State {
+    /// A state as it was stored. Its history is empty and keeps about `capacity`
+    /// events.
+    pub fn restore(stored: Stored, capacity: usize) -> Self {
+        let offline = stored.presences.iter().filter(|(_, told)| *told == Health::Offline);
+        let offline: Vec<_> = offline.map(|(presence, _)| Arc::clone(presence)).collect();
+        let presences = stored.presences.into_iter().map(|(presence, _)| presence);
+        let catalogue = Catalogue::restore(stored.revision, stored.services, presences);
+        let history = History::beginning(stored.revision, stored.position, offline, capacity);
+        Self { catalogue, history }
+    }
+
+    /// Takes over what another process wrote.
+    pub fn fold(&mut self, entry: Entry) {
+        match entry {
+            Entry::Commit(change) => {
+                self.catalogue.fold(&change);
+                self.history.commit(change);
+            }
+            Entry::Health(revision, changes) => self.history.health(revision, changes),
+        }
+    }
+
+    /// The entries of the history from `position` on.
+    pub fn entries(&self, position: u64) -> impl Iterator<Item = (u64, &Entry)> {
+        self.history.entries(position)
+    }
+
+    /// The position of the next entry of the history.
+    pub fn position(&self) -> u64 {
+        self.history.end()
+    }
+
+    /// The history: what watchers can still be told.
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// Makes the history longer at its old end; see [`History::reach_back`].
+    pub fn reach_back(&mut self, floor: Revision, entries: Vec<(u64, Entry)>) {
+        self.history.reach_back(floor, entries);
+    }
+
     /// An empty registry whose history keeps about `capacity` events.
     pub fn new(era: Era, capacity: usize) -> Self {
         let catalogue = Catalogue::new(era);
