@@ -24,6 +24,12 @@ pub async fn open_with(url: &str, clock: Arc<dyn Clock>) -> Result<Arc<dyn Regis
     match parsed.scheme {
         #[cfg(feature = "memory")]
         "memory" => open_memory(&parsed, clock),
+        #[cfg(feature = "mysql")]
+        "mysql" | "mariadb" => open_sql(url, clock).await,
+        #[cfg(feature = "postgres")]
+        "postgres" | "postgresql" => open_sql(url, clock).await,
+        #[cfg(feature = "sqlite")]
+        "sqlite" => open_sql(url, clock).await,
         #[cfg(feature = "thrift")]
         "thrift" => open_thrift(&parsed, clock).await,
         scheme => {
@@ -43,6 +49,12 @@ pub fn schemes() -> &'static [&'static str] {
     &[
         #[cfg(feature = "memory")]
         "memory",
+        #[cfg(feature = "mysql")]
+        "mysql",
+        #[cfg(feature = "postgres")]
+        "postgres",
+        #[cfg(feature = "sqlite")]
+        "sqlite",
         #[cfg(feature = "thrift")]
         "thrift",
     ]
@@ -51,7 +63,7 @@ pub fn schemes() -> &'static [&'static str] {
 /// Whether what a URL names lives in this process, and is another one every
 /// time it is opened.
 pub(crate) fn is_in_process(url: &str) -> bool {
-    url.starts_with("memory:")
+    url.starts_with("memory:") || url.starts_with("sqlite::memory:")
 }
 
 /// A URL as it may be shown: without user, password and parameters' secrets.
@@ -86,6 +98,14 @@ fn open_memory(url: &Url<'_>, clock: Arc<dyn Clock>) -> Result<Arc<dyn Registry>
     let era = registry_api::Era(uuid::Uuid::new_v4().as_u64_pair().0);
     let store = MemoryStore::new(clock, MemoryOptions::new(era));
     Ok(store.handle(&url.namespace()?))
+}
+
+/// A registry in a database.
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+async fn open_sql(url: &str, clock: Arc<dyn Clock>) -> Result<Arc<dyn Registry>> {
+    use backend_sql::{SqlOptions, SqlRegistry};
+
+    SqlRegistry::open(SqlOptions::parse(url)?, clock).await
 }
 
 /// A registry that somebody serves over Thrift: `thrift://host:port`, with an

@@ -40,8 +40,9 @@ fn running(text: &str) -> String {
 
 /// The crates of this workspace that a manifest names under `[dependencies]`.
 fn own_dependencies(manifest: &Path) -> Vec<String> {
-    const OWN: [&str; 6] = [
+    const OWN: [&str; 7] = [
         "backend-memory",
+        "backend-sql",
         "conformance-tests",
         "portolan",
         "portolan-gateway",
@@ -76,8 +77,9 @@ fn crates_depend_downwards_only() {
     for (directory, allowed) in [
         ("registry-api", &[][..]),
         ("backend-memory", &["registry-api"]),
+        ("backend-sql", &["registry-api"]),
         ("transports/thrift", &["registry-api"]),
-        (".", &["registry-api", "backend-memory", "portolan-thrift"]),
+        (".", &["registry-api", "backend-memory", "backend-sql", "portolan-thrift"]),
         ("gateway", &["portolan"]),
         ("conformance-tests", &["registry-api", "portolan"]),
     ] {
@@ -90,10 +92,10 @@ fn crates_depend_downwards_only() {
 
 #[test]
 fn only_the_kernel_decides_about_leases() {
-    let backends = files("backend-memory/src", &["rs"]).into_iter();
-    for (path, text) in backends.chain(files("transports", &["rs"])) {
-        // A wire's registry writes down what was decided.
-        if path.contains("/registry/model/") {
+    let backends = ["backend-memory/src", "backend-sql/src", "transports"].into_iter();
+    for (path, text) in backends.flat_map(|directory| files(directory, &["rs"])) {
+        // A wire's registry and a table's records write down what was decided.
+        if path.contains("/registry/model/") || path == "backend-sql/src/record.rs" {
             continue;
         }
         for banned in [".ttl()", ".ttd()", "Health::Offline", "Cause::", ".epoch >", ".epoch <"] {
@@ -105,10 +107,13 @@ fn only_the_kernel_decides_about_leases() {
 #[test]
 fn refusals_have_one_place_per_layer() {
     // The guard refuses what is not claimed, `open` an unknown scheme, a wire's
-    // dialler an address that is not its own; the others only translate.
+    // dialler an address that is not its own, a database's schema a version of the
+    // future; the others only translate.
     let allowed = [
         "registry-api/src/error.rs",
         "registry-api/src/guard.rs",
+        "backend-sql/src/dialect/mod.rs",
+        "backend-sql/src/schema.rs",
         "src/open.rs",
         "transports/thrift/src/answer.rs",
         "transports/thrift/src/link/dial.rs",
@@ -117,9 +122,14 @@ fn refusals_have_one_place_per_layer() {
         "gateway/src/problem.rs",
         "gateway/src/cli/failure.rs",
     ];
-    for directory in
-        ["registry-api/src", "backend-memory/src", "src", "transports/thrift/src", "gateway/src"]
-    {
+    for directory in [
+        "registry-api/src",
+        "backend-memory/src",
+        "backend-sql/src",
+        "src",
+        "transports/thrift/src",
+        "gateway/src",
+    ] {
         for (path, text) in files(directory, &["rs"]) {
             let refuses = running(&text).contains("Unsupported");
             assert!(!refuses || allowed.contains(&&*path), "{path} refuses by itself");
@@ -141,8 +151,14 @@ fn there_is_no_global_state() {
 
 #[test]
 fn features_choose_modules_and_nothing_else() {
-    let allowed =
-        ["src/adapters/mod.rs", "src/lib.rs", "src/open.rs", "conformance-tests/src/cases/mod.rs"];
+    let allowed = [
+        "backend-sql/src/dialect/mod.rs",
+        "backend-sql/src/lib.rs",
+        "src/adapters/mod.rs",
+        "src/lib.rs",
+        "src/open.rs",
+        "conformance-tests/src/cases/mod.rs",
+    ];
     for (path, text) in files(".", &["rs"]) {
         let here = path == "tests/invariants.rs";
         let gated = running(&text).contains("cfg(feature");
@@ -156,6 +172,8 @@ fn every_task_has_an_owner() {
     // `JoinSet`, or a task that ends by itself within a bound that it states.
     let owned = [
         "backend-memory/src/sweeper.rs",
+        "backend-sql/src/lane.rs",
+        "conformance-tests/src/proxy.rs",
         "conformance-tests/src/mutants/tell.rs",
         "examples/tonic_channel.rs",
         "gateway/src/cli/demo/mod.rs",
@@ -200,9 +218,14 @@ fn a_stranger_finds_every_crate_and_both_commands() {
     for command in ["cargo run --release -- demo", "./scripts/test"] {
         assert!(readme.contains(command), "README.md lacks {command}");
     }
-    for directory in
-        ["registry-api", "backend-memory", "transports/thrift", "gateway", "conformance-tests"]
-    {
+    for directory in [
+        "registry-api",
+        "backend-memory",
+        "backend-sql",
+        "transports/thrift",
+        "gateway",
+        "conformance-tests",
+    ] {
         assert!(architecture.contains(&format!("`{directory}")), "ARCHITECTURE lacks {directory}");
     }
     // Files that the documents name exist.

@@ -19,6 +19,8 @@ pub struct Case {
     pub name: &'static str,
     /// The capability that gates it.
     pub needs: Option<Capability>,
+    /// It does to the backend what others on it would notice.
+    pub alone: bool,
     pub(crate) run: for<'a> fn(&'a Ctx) -> Running<'a>,
 }
 
@@ -72,14 +74,16 @@ impl Outcome {
     }
 }
 
-/// Lists the cases of a file: clause, function, and the capability that gates it.
+/// Lists the cases of a file: clause, function, the capability that gates it,
+/// and whether it needs a backend of its own.
 macro_rules! cases {
-    ($group:literal: $($clause:literal $name:ident $([$needs:ident])?)*) => {
+    ($group:literal: $($clause:literal $name:ident $([$needs:ident])? $(($alone:ident))?)*) => {
         pub(crate) const CASES: &[crate::Case] = &[$(crate::Case {
             clause: $clause,
             group: $group,
             name: stringify!($name),
             needs: crate::case::gate(&[$(registry_api::Capability::$needs)?]),
+            alone: !stringify!($($alone)?).is_empty(),
             run: |cx| Box::pin($name(cx)),
         }),*];
     };

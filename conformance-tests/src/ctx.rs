@@ -21,6 +21,8 @@ pub struct Ctx {
 
 /// How long a real backend may take for what should happen at once.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long what is ready may take to get here.
+const MOMENT: Duration = Duration::from_millis(700);
 
 impl Ctx {
     /// Opens the first handle, on the default namespace.
@@ -128,6 +130,19 @@ impl Ctx {
 
     /// The next item, `None` if there is none yet. The end of a stream is a failure.
     pub async fn item(&self, watch: &mut WatchStream) -> Result<Option<WatchItem>, Failure> {
+        self.within(PATIENCE, watch).await
+    }
+
+    /// The next item, if it is there already or about to be.
+    pub async fn ready(&self, watch: &mut WatchStream) -> Result<Option<WatchItem>, Failure> {
+        self.within(MOMENT, watch).await
+    }
+
+    async fn within(
+        &self,
+        patience: Duration,
+        watch: &mut WatchStream,
+    ) -> Result<Option<WatchItem>, Failure> {
         let item = match self.world.pace() {
             Pace::Manual(_) => tokio::select! {
                 biased;
@@ -136,7 +151,7 @@ impl Ctx {
             },
             Pace::Real(clock) => tokio::select! {
                 item = watch.next() => item,
-                () = clock.sleep_until(clock.now() + PATIENCE) => return Ok(None),
+                () = clock.sleep_until(clock.now() + patience) => return Ok(None),
             },
         };
         match item {

@@ -18,8 +18,10 @@ mod faults;
 pub mod fixtures;
 mod link;
 pub mod mutants;
+pub mod proxy;
 mod report;
 mod run;
+pub mod servers;
 mod target;
 mod virtual_target;
 

@@ -69,8 +69,13 @@ impl Link {
         self.open_watches.load(Ordering::Relaxed)
     }
 
-    fn cross(&self) -> Result<()> {
+    /// Counts one that went over it.
+    pub(crate) fn count(&self) {
         self.round_trips.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn cross(&self) -> Result<()> {
+        self.count();
         match *self.up.borrow() {
             true => Ok(()),
             false => Err(Error::new(ErrorKind::Unavailable, "the connection is cut")),

@@ -27,7 +27,11 @@ pub fn run_case(target: &dyn Target, case: &Case) -> Outcome {
         return Outcome::NotClaimed;
     }
     let outcome = in_a_runtime(async {
-        let world = target.open().await.map_err(|Absent(reason)| Failure::Absent(reason))?;
+        let world = match case.alone {
+            true => target.open_alone().await,
+            false => target.open().await,
+        };
+        let world = world.map_err(|Absent(reason)| Failure::Absent(reason))?;
         let cx = Ctx::open(world).await?;
         match claimed {
             true => (case.run)(&cx).await,

@@ -22,6 +22,12 @@ pub trait Target: Debug + Send + Sync + 'static {
 
     /// A world of its own for one case. Called on the case's own runtime.
     async fn open(&self) -> Result<Box<dyn World>, Absent>;
+
+    /// The same, on a backend that nobody else uses: it will be killed, or its
+    /// clock will jump.
+    async fn open_alone(&self) -> Result<Box<dyn World>, Absent> {
+        self.open().await
+    }
 }
 
 /// Why a target cannot be opened here.

@@ -2,6 +2,7 @@
 #![allow(missing_docs)]
 
 mod memory;
+mod sql;
 mod thrift;
 mod wires;
 
@@ -12,8 +13,13 @@ use conformance_tests::Target;
 use conformance_tests::calls::Wire;
 
 fn main() -> ExitCode {
-    let targets: [Arc<dyn Target>; 2] =
-        [Arc::new(memory::target()), Arc::new(thrift::ThriftTarget)];
+    let targets: [Arc<dyn Target>; 5] = [
+        Arc::new(memory::target()),
+        Arc::new(thrift::ThriftTarget),
+        Arc::new(sql::SqliteTarget),
+        Arc::new(sql::ServerTarget::new(sql::Kind::Postgres)),
+        Arc::new(sql::ServerTarget::new(sql::Kind::MySql)),
+    ];
     let mut wires: Vec<Arc<dyn Wire>> = vec![Arc::new(wires::in_process::InProcessWire)];
     for manner in wires::thrift::ALL {
         wires.push(Arc::new(manner));

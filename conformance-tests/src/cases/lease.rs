@@ -24,7 +24,7 @@ cases! { "lease":
     "H4" a_beat_changes_nothing_but_the_lease
     "H4" a_beat_does_not_undo_draining
     "H5" a_batch_of_beats_is_one_round_trip
-    "H6" wall_clocks_may_jump
+    "H6" wall_clocks_may_jump (alone)
 }
 
 /// Less than any granularity of terms: just before a deadline.
@@ -186,8 +186,10 @@ async fn a_batch_of_beats_is_one_round_trip(cx: &Ctx) -> Result<(), Failure> {
     let specs: Vec<_> = (0..200).map(|n| instance(&name(n), "a", cx.terms())).collect();
     cx.registry().connect(&specs).await?;
     let link = cx.link()?;
-    let before = link.round_trips();
     let beats: Vec<_> = (0..200).map(|n| beat(&name(n), 1)).collect();
+    // The first may have to open a connection, or to prepare its question.
+    cx.registry().heartbeat(&beats).await?;
+    let before = link.round_trips();
     let outcomes = cx.registry().heartbeat(&beats).await?;
     check(outcomes.iter().all(|o| *o == BeatOutcome::Renewed), "a beat was not taken")?;
     check(link.round_trips() - before <= 2, "beats cost a round trip each")

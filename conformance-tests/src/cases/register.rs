@@ -14,7 +14,7 @@ cases! { "register":
     "R2" the_same_declaration_again_keeps_its_record
     "R4" declarations_that_look_alike_stay_apart
     "R5" limits_on_declarations_name_the_field
-    "R8" acknowledged_writes_survive_a_kill [Durable]
+    "R8" acknowledged_writes_survive_a_kill [Durable] (alone)
     "R9" one_of_many_racing_creates_wins
     "R9" create_is_refused_for_the_same_owner_too
     "R9" replace_by_the_same_owner_gets_the_same_record

@@ -162,7 +162,7 @@ async fn a_set_never_becomes_empty_by_an_error(cx: &Ctx) -> Result<(), Failure> 
         check_eq(&view.instances.len(), &1, "instances after the cut")?;
         cx.registry().heartbeat(&[beat("i", 1)]).await?;
         cx.advance(Duration::from_millis(500)).await;
-        while let Some(item) = cx.item(&mut watch).await? {
+        while let Some(item) = cx.ready(&mut watch).await? {
             if let registry_api::WatchItem::Reset(view) = item {
                 check(!view.instances.is_empty(), "a reset emptied the set")?;
             }

@@ -96,6 +96,30 @@ impl History {
 
     /// Appends a committed write.
     pub fn commit(&mut self, change: Change) {
+        self.append(Entry::Commit(change));
+    }
+
+    /// Appends judgements that changed; they have no revision of their own and
+    /// repeat the last one.
+    pub fn health(&mut self, revision: Revision, changes: Vec<HealthChange>) {
+        if !changes.is_empty() {
+            self.append(Entry::Health(revision, changes));
+        }
+    }
+
+    /// Appends an entry, whatever it holds.
+    pub(super) fn append(&mut self, entry: Entry) {
+        match &entry {
+            Entry::Commit(change) => self.note_alive(change),
+            Entry::Health(_, changes) => changes.iter().for_each(|change| self.note(change)),
+        }
+        self.events += entry.weight();
+        self.entries.insert(self.end, Arc::new(entry));
+        self.end += 1;
+        self.trim();
+    }
+
+    fn note_alive(&mut self, change: &Change) {
         for edit in &change.edits {
             if let Edit::Instance { before, after, .. } = edit {
                 // Connecting renews the lease, so it tells "online" as well.
@@ -105,22 +129,14 @@ impl History {
                 }
             }
         }
-        self.push(Entry::Commit(change));
     }
 
-    /// Appends judgements that changed; they have no revision of their own and
-    /// repeat the last one.
-    pub fn health(&mut self, revision: Revision, changes: Vec<HealthChange>) {
-        for change in &changes {
-            let id = &change.presence.id;
-            match change.health {
-                Health::Online => self.offline.remove(id),
-                Health::Offline => self.offline.insert(id.clone(), Arc::clone(&change.presence)),
-            };
-        }
-        if !changes.is_empty() {
-            self.push(Entry::Health(revision, changes));
-        }
+    fn note(&mut self, change: &HealthChange) {
+        let id = &change.presence.id;
+        match change.health {
+            Health::Online => self.offline.remove(id),
+            Health::Offline => self.offline.insert(id.clone(), Arc::clone(&change.presence)),
+        };
     }
 
     /// What watchers were told about this life.
@@ -163,13 +179,6 @@ impl History {
         };
         let found = self.entries(0).find(newer);
         Some(found.map_or(self.end, |(position, _)| position))
-    }
-
-    fn push(&mut self, entry: Entry) {
-        self.events += entry.weight();
-        self.entries.insert(self.end, Arc::new(entry));
-        self.end += 1;
-        self.trim();
     }
 
     fn trim(&mut self) {

@@ -88,6 +88,18 @@ pub enum Transition {
     Online(InstanceRef),
 }
 
+impl Transition {
+    /// What is to be told of a life that watchers were last told to be `told`.
+    pub fn of(life: InstanceRef, told: Health, judgement: Judgement) -> Option<Self> {
+        match judgement {
+            Judgement::Gone | Judgement::OtherEpoch(_) => Some(Self::Gone(life)),
+            Judgement::Present(health) if health == told => None,
+            Judgement::Present(Health::Online) => Some(Self::Online(life)),
+            Judgement::Present(Health::Offline) => Some(Self::Offline(life)),
+        }
+    }
+}
+
 /// What a sweep found.
 #[derive(Debug)]
 pub struct Sweep {

@@ -54,13 +54,10 @@ impl State {
 
     /// Takes over what another process wrote.
     pub fn fold(&mut self, entry: Entry) {
-        match entry {
-            Entry::Commit(change) => {
-                self.catalogue.fold(&change);
-                self.history.commit(change);
-            }
-            Entry::Health(revision, changes) => self.history.health(revision, changes),
+        if let Entry::Commit(change) = &entry {
+            self.catalogue.fold(change);
         }
+        self.history.append(entry);
     }
 
     /// The entries of the history from `position` on.

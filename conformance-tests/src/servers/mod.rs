@@ -1,0 +1,108 @@
+//! Private servers for tests: found on this machine, started with temporary
+//! data on a free port of the loopback, as a user without rights, and ended
+//! with the test, however that ends.
+
+mod keeper;
+mod mariadb;
+mod postgres;
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+pub use self::keeper::Server;
+pub use self::mariadb::mariadb;
+pub use self::postgres::postgres;
+use crate::target::Absent;
+
+/// How a server is started.
+#[derive(Clone, Debug, Default)]
+pub struct Recipe {
+    /// A file that holds the offset of the server's clock, such as `+3600`, if
+    /// its clock is to be moved. Needs libfaketime.
+    pub clock: Option<PathBuf>,
+    /// Data goes below this directory instead of the system's temporary one.
+    pub data: Option<PathBuf>,
+    /// More arguments.
+    pub arguments: Vec<String>,
+}
+
+/// How long a server may take to be ready.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A program in one of `directories`, or on the search path.
+fn program(name: &str, directories: &[&str]) -> Result<PathBuf, Absent> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let searched = directories.iter().map(PathBuf::from).chain(std::env::split_paths(&path));
+    let mut files = searched.map(|directory| directory.join(name));
+    let found = files.find(|file| file.is_file());
+    found.ok_or_else(|| Absent(format!("{name} is not installed")))
+}
+
+/// A port that nobody listens on.
+fn free_port() -> Result<SocketAddr, Absent> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+    let address = listener.and_then(|listener| listener.local_addr());
+    address.map_err(|error| Absent(format!("no free port: {error}")))
+}
+
+/// Whether this process may become any user.
+fn is_root() -> bool {
+    // The owner of this process's own entry is who it runs as.
+    let owner =
+        std::fs::metadata("/proc/self").map(|data| std::os::unix::fs::MetadataExt::uid(&data));
+    owner.is_ok_and(|owner| owner == 0)
+}
+
+/// A command as `user`, where we may choose; it ends with the thread that
+/// starts it. Its clock is moved by what the file `clock` says.
+fn command_as(user: &str, program: &Path, clock: Option<&Path>) -> Result<Command, Absent> {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL"]);
+    if is_root() {
+        command.args([&format!("--reuid={user}"), &format!("--regid={user}"), "--clear-groups"]);
+    }
+    command.arg("--");
+    if let Some(clock) = clock {
+        // Not in our own environment: the library keeps what it makes for the
+        // first user it sees.
+        command.arg("env").args(moved_clock(clock)?);
+    }
+    command.arg(program);
+    Ok(command)
+}
+
+/// Runs a command to its end.
+fn finish(mut command: Command) -> Result<(), Absent> {
+    let output = command.output().map_err(|error| Absent(format!("{command:?}: {error}")))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let told = String::from_utf8_lossy(&output.stderr);
+    Err(Absent(format!("{command:?} failed: {told}")))
+}
+
+/// A directory that `user` owns, if we may give it away.
+fn directory_of(user: &str, path: &Path) -> Result<(), Absent> {
+    std::fs::create_dir_all(path).map_err(|error| Absent(format!("{path:?}: {error}")))?;
+    if !is_root() {
+        return Ok(());
+    }
+    let mut chown = Command::new("chown");
+    chown.arg(format!("{user}:")).arg(path);
+    finish(chown)
+}
+
+/// The variables that move a program's clock by what a file says.
+fn moved_clock(file: &Path) -> Result<[String; 4], Absent> {
+    let libraries = ["/usr/lib/x86_64-linux-gnu/faketime", "/usr/lib/aarch64-linux-gnu/faketime"];
+    let library = program("libfaketimeMT.so.1", &libraries)?;
+    Ok([
+        format!("LD_PRELOAD={}", library.display()),
+        format!("FAKETIME_TIMESTAMP_FILE={}", file.display()),
+        // Read anew at every look, and what counts time is left alone.
+        "FAKETIME_NO_CACHE=1".to_owned(),
+        "FAKETIME_DONT_FAKE_MONOTONIC=1".to_owned(),
+    ])
+}

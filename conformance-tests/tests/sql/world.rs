@@ -1,0 +1,136 @@
+//! A database on a server, for one case.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use conformance_tests::proxy::Proxy;
+use conformance_tests::servers::Server;
+use conformance_tests::{Absent, Handles, Link, Pace, World};
+use portolan::{LeaseTerms, Namespace, Registry, Result, SystemClock};
+
+use super::{Admin, Kind, metered, open};
+
+pub(crate) struct ServerWorld {
+    kind: Kind,
+    /// Past the proxy.
+    direct: String,
+    /// Through it.
+    url: String,
+    proxy: Proxy,
+    server: Option<Arc<Server>>,
+    clock: Option<MovedClock>,
+}
+
+impl ServerWorld {
+    pub(crate) async fn open(
+        kind: Kind,
+        url: &str,
+        server: Option<Arc<Server>>,
+        clock: Option<MovedClock>,
+    ) -> Result<Self, Absent> {
+        let name = Admin::connect(kind, url).await?.create().await?;
+        let (front, _) = url.rsplit_once('/').unwrap_or((url, ""));
+        let direct = format!("{front}/{name}");
+        let (_, host) =
+            front.rsplit_once('@').or_else(|| front.split_once("//")).unwrap_or(("", front));
+        let target = tokio::net::lookup_host(host).await.ok().and_then(|mut found| found.next());
+        let target = target.ok_or_else(|| Absent(format!("{host} has no address")))?;
+        let proxy = Proxy::start(target, Link::new()).await;
+        let proxy = proxy.map_err(|error| Absent(format!("no proxy: {error}")))?;
+        let url = direct.replace(host, &proxy.address().to_string());
+        Ok(Self { kind, direct, url, proxy, server, clock })
+    }
+}
+
+#[async_trait]
+impl World for ServerWorld {
+    async fn handle(&self, namespace: &Namespace) -> Result<Arc<dyn Registry>> {
+        Ok(metered(open(&self.url, namespace).await?, self.proxy.link()))
+    }
+
+    fn pace(&self) -> Pace {
+        Pace::Real(Arc::new(SystemClock))
+    }
+
+    fn terms(&self) -> LeaseTerms {
+        terms()
+    }
+
+    fn link(&self) -> Option<&Link> {
+        Some(self.proxy.link())
+    }
+
+    fn handles(&self) -> Option<Arc<dyn Handles>> {
+        Some(Arc::new(Direct(self.direct.clone())))
+    }
+
+    async fn kill_and_restart(&self) -> Option<()> {
+        self.server.as_ref()?.kill_and_restart().ok()
+    }
+
+    async fn plant_junk(&self) -> Option<()> {
+        Admin::connect(self.kind, &self.direct).await.ok()?.plant_junk().await.ok()
+    }
+
+    fn jump_wall_clock(&self, seconds: i64) -> Option<()> {
+        self.clock.as_ref()?.jump(seconds)
+    }
+}
+
+/// The shortest terms that a busy machine keeps.
+pub(crate) fn terms() -> LeaseTerms {
+    let ms = std::time::Duration::from_millis;
+    LeaseTerms::new(ms(2_000), ms(5_000)).expect("ordered")
+}
+
+/// Opens handles from any thread.
+pub(crate) struct Direct(pub(crate) String);
+
+#[async_trait]
+impl Handles for Direct {
+    async fn open(&self) -> Result<Arc<dyn Registry>> {
+        open(&self.0, &Namespace::default()).await
+    }
+}
+
+/// The offset of a server's clock, in a file that the server reads.
+pub(crate) struct MovedClock {
+    file: PathBuf,
+    seconds: std::sync::Mutex<i64>,
+}
+
+impl MovedClock {
+    pub(crate) fn new() -> Result<Self, Absent> {
+        let name = format!("portolan-clock-{}-{:x}", std::process::id(), rand());
+        let clock = Self { file: std::env::temp_dir().join(name), seconds: Default::default() };
+        clock.jump(0).ok_or_else(|| Absent("the file for the clock cannot be written".into()))?;
+        Ok(clock)
+    }
+
+    pub(crate) fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// Moves the clock, from where it is.
+    pub(crate) fn jump(&self, by: i64) -> Option<()> {
+        let mut seconds = self.seconds.lock().ok()?;
+        *seconds += by;
+        // Renamed into place: a reader sees one offset or the other.
+        let draft = self.file.with_extension("new");
+        std::fs::write(&draft, format!("{:+}\n", *seconds)).ok()?;
+        std::fs::rename(&draft, &self.file).ok()
+    }
+}
+
+impl Drop for MovedClock {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.file);
+    }
+}
+
+/// A number that is another one every time.
+pub(crate) fn rand() -> u64 {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    RandomState::new().build_hasher().finish()
+}
