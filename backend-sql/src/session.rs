@@ -38,11 +38,13 @@ impl From<Failed> for Error {
 impl Session {
     /// Takes a connection; no statement on it may take longer than `limit`.
     pub(crate) async fn open(dialect: &Arc<dyn Dialect>, limit: Duration) -> Result<Self> {
-        let connection = timeout(limit, dialect.acquire()).await;
-        let connection = connection.map_err(|_| sqlx::Error::PoolTimedOut).flatten();
-        let connection = connection.map_err(|error| to_error(Some(&**dialect), error))?;
-        let connection = Some(connection);
-        Ok(Self { dialect: Arc::clone(dialect), connection, busy: false, limit })
+        let connection = match timeout(limit, dialect.acquire()).await {
+            Ok(Ok(connection)) => connection,
+            Ok(Err(error)) => return Err(refused(&**dialect, error).await),
+            Err(_) => return Err(refused(&**dialect, sqlx::Error::PoolTimedOut).await),
+        };
+        let (dialect, connection) = (Arc::clone(dialect), Some(connection));
+        Ok(Self { dialect, connection, busy: false, limit })
     }
 
     /// Runs a query.
@@ -113,6 +115,16 @@ impl Session {
             Failed { fault, error: to_error(Some(&*self.dialect), error) }
         })
     }
+}
+
+/// Why there is no connection.
+async fn refused(dialect: &dyn Dialect, error: sqlx::Error) -> Error {
+    let waited = matches!(error, sqlx::Error::PoolTimedOut) && !dialect.is_exhausted();
+    let reason = match waited {
+        true => timeout(Duration::from_secs(1), dialect.reason()).await.ok().flatten(),
+        false => None,
+    };
+    to_error(Some(dialect), reason.unwrap_or(error))
 }
 
 impl Drop for Session {

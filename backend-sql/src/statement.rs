@@ -3,8 +3,8 @@
 //! A text holds `$1`…`$9` for values and, in braces, what the dialects spell
 //! differently: `{now}` the judging clock in microseconds, `{lock}` a row lock,
 //! `{int $1}` a number in a select list, `{among $1}` a comparison with a list
-//! of texts, `{pairs $1}` one with a list of a text and a number each, and
-//! `{rows $1 id name, epoch int}` a list of rows as a table.
+//! of texts, `{pairs $1}` one with a list of a text and a number each (where
+//! there are arrays, that list as a table), and `{rows $1 id name, epoch int}` a list of rows as a table.
 
 /// What is bound to a placeholder.
 #[derive(Clone, Debug)]
@@ -180,7 +180,7 @@ impl Finishing<'_> {
             Lists::Arrays => {
                 let first = self.bind(Slot::Whole(value));
                 let second = self.bind(Slot::Seconds(value));
-                format!("IN (SELECT * FROM unnest({first}, {second}))")
+                format!("unnest({first}, {second})")
             }
             Lists::Json => {
                 let json = self.bind(Slot::Whole(value));

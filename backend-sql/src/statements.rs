@@ -17,15 +17,16 @@ macro_rules! renewed {
     };
 }
 
-/// What clock `c` says of lease `l`: 0 online, 1 offline, 2 gone.
+/// What clock `c` says of lease `l`: 0 online, 1 offline, 2 gone. No sum of what a
+/// foreign hand wrote can overflow.
 macro_rules! state {
     () => {
         concat!(
-            "(CASE WHEN c.now < ",
+            "(CASE WHEN l.beat_at < 0 THEN 2 WHEN c.now - ",
             renewed!(),
-            " + l.ttl THEN 0 WHEN c.now < ",
+            " < l.ttl THEN 0 WHEN c.now - ",
             renewed!(),
-            " + l.ttd THEN 1 ELSE 2 END)"
+            " < l.ttd THEN 1 ELSE 2 END)"
         )
     };
 }
@@ -110,6 +111,16 @@ pub(crate) const BEAT: &str = concat!(
     "UPDATE portolan_leases AS l SET beat_at = c.now, term = c.term FROM ",
     clock!(),
     " WHERE l.ns = $1 AND (l.id, l.epoch) {pairs $2} AND ",
+    state!(),
+    " <= $3"
+);
+/// The same for PostgreSQL, which takes the rows in the order of the list: two
+/// that beat for the same instances wait for each other, and never in a circle.
+pub(crate) const BEAT_IN_ORDER: &str = concat!(
+    "UPDATE portolan_leases AS l SET beat_at = c.now, term = c.term FROM ",
+    clock!(),
+    ", {pairs $2} AS b(id, epoch)
+     WHERE l.ns = $1 AND l.id = b.id AND l.epoch = b.epoch AND ",
     state!(),
     " <= $3"
 );
@@ -204,7 +215,9 @@ pub(crate) const LOOK: &str = concat!(
     "SELECT 0 AS kind, '' AS id, c.now AS a, c.term AS b, COALESCE((SELECT MIN(",
     renewed!(),
     " + CASE l.told WHEN 0 THEN l.ttl ELSE l.ttd END)
-         FROM portolan_leases l WHERE l.ns = $1), -1) AS c FROM ",
+         FROM portolan_leases l WHERE l.ns = $1 AND l.ttd < 10000000000000
+             AND l.ttl < 10000000000000 AND l.beat_at BETWEEN 0 AND 4000000000000000000),
+         -1) AS c FROM ",
     clock!(),
     " UNION ALL SELECT * FROM (SELECT 1, l.id, 0 AS x, 0 AS y, 0 AS z FROM portolan_leases l, ",
     clock!(),

@@ -33,5 +33,5 @@ pub use crate::faults::{Fault, Faults, Faulty};
 pub use crate::link::{Link, Linked};
 pub use crate::report::{Gaps, Record, Report};
 pub use crate::run::{main, main_with_wires, run_case, run_trials};
-pub use crate::target::{Absent, Handles, KeyRing, Pace, Target, World};
+pub use crate::target::{Absent, Handles, KeyRing, Machine, Pace, Target, World};
 pub use crate::virtual_target::{OpenStore, Store, VirtualTarget};

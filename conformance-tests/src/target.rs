@@ -67,6 +67,12 @@ pub trait World: Send + Sync + 'static {
         None
     }
 
+    /// The backend's own process and the network in front of it; `None` where the
+    /// backend has neither.
+    fn machine(&self) -> Option<&dyn Machine> {
+        None
+    }
+
     /// Writes a record nobody understands next to those of the default namespace.
     async fn plant_junk(&self) -> Option<()> {
         None
@@ -81,6 +87,15 @@ pub trait World: Send + Sync + 'static {
     fn key_ring(&self, registry: Arc<dyn Registry>) -> Option<Box<dyn KeyRing>> {
         crate::cases::default_key_ring(registry)
     }
+}
+
+/// What can happen to the machine a backend runs on.
+pub trait Machine: Send + Sync {
+    /// The backend's process stands still, or goes on.
+    fn freeze(&self, frozen: bool) -> Option<()>;
+
+    /// The network passes nothing on and breaks no connection, or works again.
+    fn swallow(&self, swallowed: bool);
 }
 
 /// Handles on the default namespace of a world.

@@ -53,7 +53,8 @@ pub enum ThriftFraming {
 /// What the command line or the environment says.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Flags {
-    /// Registry backend [default: memory:]
+    /// Registry backend [default: sqlite:portolan.db, a file in the working
+    /// directory; the demo's is sqlite::memory:]
     #[arg(long, value_name = "URL", env = "PORTOLAN_BACKEND", hide_env_values = true)]
     pub backend: Option<String>,
     /// Listen here for the HTTP control and data plane [default: 127.0.0.1:4200]
@@ -126,6 +127,11 @@ impl Config {
     /// Settles flags, environment, file and defaults. The error names the
     /// setting and what to do.
     pub fn settle(flags: Flags) -> Result<Self, String> {
+        Self::settle_with(flags, "sqlite:portolan.db")
+    }
+
+    /// [`settle`](Self::settle) with another default backend.
+    pub fn settle_with(flags: Flags, backend: &str) -> Result<Self, String> {
         let file = match &flags.config {
             Some(path) => read(path)?,
             None => File::default(),
@@ -139,7 +145,7 @@ impl Config {
         let ttd = flags.ttd.or(file.ttd).unwrap_or(seconds(90).max(ttl));
         let key = flags.master_api_key.or(file.master_api_key);
         let config = Self {
-            backend: flags.backend.or(file.backend).unwrap_or_else(|| "memory:".to_owned()),
+            backend: flags.backend.or(file.backend).unwrap_or_else(|| backend.to_owned()),
             http: flags.http.or(file.http).unwrap_or(loopback(4200)),
             grpc: flags.grpc.or(file.grpc).unwrap_or(loopback(50051)),
             admin: flags.admin.or(file.admin).unwrap_or(loopback(4201)),

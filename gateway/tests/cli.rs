@@ -40,7 +40,7 @@ fn exit_codes_say_what_happened() {
 fn a_busy_port_is_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let (code, _, complaint) = run(&["gateway", "--http", &address]);
+    let (code, _, complaint) = run(&["gateway", "--backend", "memory:", "--http", &address]);
     assert!(code == 1 && complaint.contains("http") && complaint.contains(&address), "{complaint}");
 }
 

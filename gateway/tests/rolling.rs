@@ -33,6 +33,7 @@ fn any() -> SocketAddr {
 
 async fn gateway() -> Gateway {
     let flags = Flags {
+        backend: Some("memory:".to_owned()),
         http: Some(any()),
         grpc: Some(any()),
         admin: Some(any()),

@@ -71,6 +71,7 @@ async fn mass_expiry_is_doubted_shown_and_probed() {
 async fn a_registry_that_is_away_does_not_take_its_gateways_with_it() {
     let any: SocketAddr = (Ipv4Addr::LOCALHOST, 0).into();
     let flags = || Flags {
+        backend: Some("memory:".to_owned()),
         http: Some(any),
         grpc: Some(any),
         admin: Some(any),

@@ -129,6 +129,11 @@ pub(crate) trait Dialect: Words + Debug + Send + Sync + 'static {
     /// A connection that works.
     async fn acquire(&self) -> Result<Box<dyn Connection>, sqlx::Error>;
 
+    /// Why no connection can be had, if asking tells.
+    async fn reason(&self) -> Option<sqlx::Error> {
+        None
+    }
+
     /// Whether all connections are in use.
     fn is_exhausted(&self) -> bool;
 

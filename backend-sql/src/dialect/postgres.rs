@@ -5,11 +5,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgListener, PgPool, PgPoolOptions, PgRow};
 use sqlx::query::Query;
-use sqlx::{Column as _, Postgres, Row as _, TypeInfo as _};
+use sqlx::{Column as _, ConnectOptions as _, Postgres, Row as _, TypeInfo as _};
 
 use super::{Dialect, Fault, Notice, Settings};
 use crate::connection::{Cell, Connection, connection};
 use crate::statement::{Column, Kind, Lists, Slot, Value, Words};
+use crate::statements::BEAT_IN_ORDER;
 
 /// The parameters of a URL that the driver understands.
 pub(super) const PARAMETERS: &[&str] =
@@ -107,6 +108,15 @@ impl Dialect for PostgresDialect {
         let mut listener = PgListener::connect_with(&self.pool).await?;
         listener.listen(&self.channel).await?;
         Ok(Some(Box::new(Listening(listener))))
+    }
+
+    fn beat(&self) -> &'static str {
+        BEAT_IN_ORDER
+    }
+
+    async fn reason(&self) -> Option<sqlx::Error> {
+        // The pool goes on trying while a server is full, and does not say so.
+        self.pool.connect_options().connect().await.err()
     }
 
     fn fault(&self, code: &str) -> Fault {

@@ -12,6 +12,7 @@ mod holder;
 #[cfg(feature = "client")]
 mod keys;
 mod lease;
+mod machine;
 mod presence;
 #[cfg(feature = "client")]
 mod probes;
@@ -42,6 +43,7 @@ pub fn all() -> Vec<Case> {
         lease::CASES,
         watch::CASES,
         watch_faults::CASES,
+        machine::CASES,
         resolve::CASES,
         #[cfg(feature = "client")]
         holder::CASES,

@@ -23,6 +23,8 @@ pub struct Server {
 
 /// What the keeper is to do.
 enum Ask {
+    /// Start it again, if it has ended.
+    Restart(mpsc::Sender<Result<(), Absent>>),
     /// With this signal; `KILL` also starts the server again.
     Signal(&'static str, mpsc::Sender<Result<(), Absent>>),
 }
@@ -73,6 +75,11 @@ impl Server {
         self.ask("KILL")
     }
 
+    /// Starts it again, if it has ended by itself.
+    pub fn restart_if_ended(&self) -> Result<(), Absent> {
+        self.tell(Ask::Restart)
+    }
+
     /// Stops it from running, without ending it.
     pub fn freeze(&self) -> Result<(), Absent> {
         self.ask("STOP")
@@ -84,10 +91,17 @@ impl Server {
     }
 
     fn ask(&self, signal: &'static str) -> Result<(), Absent> {
+        self.tell(|tell| Ask::Signal(signal, tell))
+    }
+
+    fn tell(
+        &self,
+        ask: impl FnOnce(mpsc::Sender<Result<(), Absent>>) -> Ask,
+    ) -> Result<(), Absent> {
         let (tell, told) = mpsc::channel();
         let asks = self.asks.lock().unwrap_or_else(PoisonError::into_inner);
         let gone = || Absent("the server's keeper ended".into());
-        asks.send(Ask::Signal(signal, tell)).map_err(|_| gone())?;
+        asks.send(ask(tell)).map_err(|_| gone())?;
         told.recv().map_err(|_| gone())?
     }
 }
@@ -108,12 +122,18 @@ impl Debug for Server {
 }
 
 fn keep(mut child: Child, launch: &dyn Fn() -> Result<Child, Absent>, asked: &mpsc::Receiver<Ask>) {
-    while let Ok(Ask::Signal(signal, tell)) = asked.recv() {
-        let mut done = send(signal, &child);
-        if signal == "KILL" {
-            let _ = child.wait();
-            done = launch().map(|again| child = again);
-        }
+    while let Ok(ask) = asked.recv() {
+        let (tell, done) = match ask {
+            Ask::Signal("KILL", tell) => {
+                let _ = (send("KILL", &child), child.wait());
+                (tell, launch().map(|again| child = again))
+            }
+            Ask::Signal(signal, tell) => (tell, send(signal, &child)),
+            Ask::Restart(tell) => match child.try_wait() {
+                Ok(Some(_)) => (tell, launch().map(|again| child = again)),
+                Ok(None) | Err(_) => (tell, Ok(())),
+            },
+        };
         let _ = tell.send(done);
     }
     // A server that is frozen cannot die by itself.

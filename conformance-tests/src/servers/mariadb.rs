@@ -15,7 +15,7 @@ const DIRECTORIES: [&str; 3] = ["/usr/sbin", "/usr/bin", "/usr/libexec"];
 pub fn mariadb(recipe: &Recipe) -> Result<Server, Absent> {
     let install = program("mariadb-install-db", &DIRECTORIES)?;
     let server = program("mariadbd", &DIRECTORIES)?;
-    let address = free_port()?;
+    let (port, address) = free_port()?;
     let base = recipe.data.clone().unwrap_or_else(std::env::temp_dir);
     let directory = base.join(format!("portolan-mariadb-{}", address.port()));
     directory_of(USER, &directory)?;
@@ -35,6 +35,7 @@ pub fn mariadb(recipe: &Recipe) -> Result<Server, Absent> {
         command.args(&recipe.arguments).current_dir(&at);
         Ok(command)
     });
+    drop(port);
     Server::start(address, directory, start, is_ready)
 }
 

@@ -40,11 +40,12 @@ fn program(name: &str, directories: &[&str]) -> Result<PathBuf, Absent> {
     found.ok_or_else(|| Absent(format!("{name} is not installed")))
 }
 
-/// A port that nobody listens on.
-fn free_port() -> Result<SocketAddr, Absent> {
+/// A port that nobody else gets while the listener is held, and where it is.
+fn free_port() -> Result<(TcpListener, SocketAddr), Absent> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
-    let address = listener.and_then(|listener| listener.local_addr());
-    address.map_err(|error| Absent(format!("no free port: {error}")))
+    let bound = listener.and_then(|listener| Ok((listener.local_addr()?, listener)));
+    let bound = bound.map(|(address, listener)| (listener, address));
+    bound.map_err(|error| Absent(format!("no free port: {error}")))
 }
 
 /// Whether this process may become any user.

@@ -16,7 +16,7 @@ pub fn postgres(recipe: &Recipe) -> Result<Server, Absent> {
     let directories = directories();
     let directories: Vec<&str> = directories.iter().map(String::as_str).collect();
     let (initdb, server) = (program("initdb", &directories)?, program("postgres", &directories)?);
-    let address = free_port()?;
+    let (port, address) = free_port()?;
     let base = recipe.data.clone().unwrap_or_else(std::env::temp_dir);
     let directory = base.join(format!("portolan-postgres-{}", address.port()));
     directory_of(USER, &directory)?;
@@ -39,6 +39,7 @@ pub fn postgres(recipe: &Recipe) -> Result<Server, Absent> {
         command.args(&recipe.arguments).current_dir(&at);
         Ok(command)
     });
+    drop(port);
     Server::start(address, directory, start, is_ready)
 }
 

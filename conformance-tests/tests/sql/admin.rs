@@ -51,6 +51,17 @@ impl Admin {
         found.map_err(absent)
     }
 
+    /// One text.
+    pub(crate) async fn text(&mut self, text: &str) -> Result<String, Absent> {
+        let text = AssertSqlSafe(text.to_owned());
+        let found = match self {
+            Self::MySql(connection) => sqlx::query_scalar(text).fetch_one(connection).await,
+            Self::Postgres(connection) => sqlx::query_scalar(text).fetch_one(connection).await,
+            Self::Sqlite(connection) => sqlx::query_scalar(text).fetch_one(connection).await,
+        };
+        found.map_err(absent)
+    }
+
     /// Makes a database of its own; its name.
     pub(crate) async fn create(&mut self) -> Result<String, Absent> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);

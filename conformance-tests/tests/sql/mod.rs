@@ -1,6 +1,9 @@
 //! SQLite, PostgreSQL and MariaDB as targets: in real time, on private servers,
 //! behind connections that can be cut.
 
+// Each test program uses its part.
+#![allow(dead_code, unused_imports)]
+
 mod admin;
 mod sqlite;
 mod world;
@@ -16,6 +19,7 @@ use portolan::{Capabilities, Capability, Info, Limits, Namespace, Registry, Resu
 pub(crate) use self::admin::Admin;
 pub(crate) use self::sqlite::SqliteTarget;
 use self::world::ServerWorld;
+pub(crate) use self::world::random;
 
 /// Short, so that cases about slow readers are quick.
 pub(crate) const HISTORY: usize = 512;
@@ -28,7 +32,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::MySql => "mysql",
             Self::Postgres => "postgres",

@@ -9,7 +9,7 @@ use backend_sql::{SqlOptions, SqlRegistry};
 use conformance_tests::{Absent, Handles, Link, Linked, Pace, Target, World};
 use portolan::{Clock, Info, LeaseTerms, Namespace, Registry, Result, SystemClock, Timestamp};
 
-use super::world::{Direct, rand, terms};
+use super::world::{Direct, random, terms};
 use super::{Admin, HISTORY};
 
 #[derive(Debug)]
@@ -58,7 +58,7 @@ impl SqliteWorld {
     }
 
     fn add_directory(&self) {
-        let path = std::env::temp_dir().join(format!("portolan-sqlite-{:x}", rand()));
+        let path = std::env::temp_dir().join(format!("portolan-sqlite-{:x}", random()));
         std::fs::create_dir_all(&path).expect("a temporary directory");
         self.directories.lock().unwrap_or_else(PoisonError::into_inner).push(path);
     }
@@ -113,6 +113,9 @@ impl World for SqliteWorld {
     /// What a process that is killed leaves behind are its files, as they are at
     /// that moment.
     async fn kill_and_restart(&self) -> Option<()> {
+        // Nobody writes any more, and what was under way has ended.
+        self.link.cut();
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
         let before = self.file();
         self.add_directory();
         let after = self.file();
@@ -120,6 +123,7 @@ impl World for SqliteWorld {
             let copied = |path: &PathBuf| PathBuf::from(format!("{}{suffix}", path.display()));
             std::fs::copy(copied(&before), copied(&after)).ok()?;
         }
+        self.link.heal();
         Some(())
     }
 

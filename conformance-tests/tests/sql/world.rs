@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use conformance_tests::proxy::Proxy;
+use conformance_tests::proxy::{Mode, Proxy};
 use conformance_tests::servers::Server;
-use conformance_tests::{Absent, Handles, Link, Pace, World};
+use conformance_tests::{Absent, Handles, Link, Machine, Pace, World};
 use portolan::{LeaseTerms, Namespace, Registry, Result, SystemClock};
 
 use super::{Admin, Kind, metered, open};
@@ -69,12 +69,28 @@ impl World for ServerWorld {
         self.server.as_ref()?.kill_and_restart().ok()
     }
 
+    fn machine(&self) -> Option<&dyn Machine> {
+        Some(self)
+    }
+
     async fn plant_junk(&self) -> Option<()> {
         Admin::connect(self.kind, &self.direct).await.ok()?.plant_junk().await.ok()
     }
 
     fn jump_wall_clock(&self, seconds: i64) -> Option<()> {
         self.clock.as_ref()?.jump(seconds)
+    }
+}
+
+impl Machine for ServerWorld {
+    fn freeze(&self, frozen: bool) -> Option<()> {
+        let server = self.server.as_ref()?;
+        let done = if frozen { server.freeze() } else { server.thaw() };
+        done.ok()
+    }
+
+    fn swallow(&self, swallowed: bool) {
+        self.proxy.set(if swallowed { Mode::HalfOpen } else { Mode::Pass });
     }
 }
 
@@ -102,7 +118,7 @@ pub(crate) struct MovedClock {
 
 impl MovedClock {
     pub(crate) fn new() -> Result<Self, Absent> {
-        let name = format!("portolan-clock-{}-{:x}", std::process::id(), rand());
+        let name = format!("portolan-clock-{}-{:x}", std::process::id(), random());
         let clock = Self { file: std::env::temp_dir().join(name), seconds: Default::default() };
         clock.jump(0).ok_or_else(|| Absent("the file for the clock cannot be written".into()))?;
         Ok(clock)
@@ -130,7 +146,7 @@ impl Drop for MovedClock {
 }
 
 /// A number that is another one every time.
-pub(crate) fn rand() -> u64 {
+pub(crate) fn random() -> u64 {
     use std::hash::{BuildHasher, Hasher, RandomState};
     RandomState::new().build_hasher().finish()
 }

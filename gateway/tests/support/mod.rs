@@ -24,6 +24,7 @@ pub(crate) async fn gateway() -> Gateway {
         ttl: Some(Duration::from_secs(1)),
         ttd: Some(Duration::from_secs(4)),
         master_api_key: Some(MASTER.to_owned()),
+        backend: Some("memory:".to_owned()),
         ..Flags::default()
     };
     let config = Config::settle(flags).expect("the flags are right");

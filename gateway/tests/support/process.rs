@@ -82,11 +82,20 @@ pub(crate) struct GatewayProcess {
 }
 
 impl GatewayProcess {
-    /// On free ports, with these flags besides.
+    /// On free ports, with these flags besides, and no file unless they say so.
     pub(crate) fn start(flags: &[&str]) -> Self {
+        let mut all = flags.to_vec();
+        if !flags.contains(&"--backend") {
+            all.extend(["--backend", "memory:"]);
+        }
+        Self::start_in(Path::new("."), &all)
+    }
+
+    /// In a directory, with exactly these flags besides free ports.
+    pub(crate) fn start_in(directory: &Path, flags: &[&str]) -> Self {
         let any = "127.0.0.1:0";
         let mut command = portolan(&["gateway", "--http", any, "--grpc", any, "--admin", any]);
-        let process = Process::start(command.args(flags));
+        let process = Process::start(command.args(flags).current_dir(directory));
         let ready = process.line();
         assert!(ready.starts_with("portolan gateway ready http="), "{ready}");
         let found = |name: &str| ready.split(' ').find_map(|part| part.strip_prefix(name));

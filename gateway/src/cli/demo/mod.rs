@@ -34,7 +34,7 @@ pub(crate) struct Args {
 const BEAT: Duration = Duration::from_secs(5);
 
 pub(super) async fn run(args: Args) -> Result<(), Failure> {
-    let config = Config::settle(args.flags).map_err(Failure::usage)?;
+    let config = Config::settle_with(args.flags, "sqlite::memory:").map_err(Failure::usage)?;
     let gateway = Gateway::start(&config).await.map_err(|error| {
         Failure::failed(format!("{error} (choose others with --http, --grpc and --admin)"))
     })?;

@@ -121,7 +121,13 @@ async fn serve_tree(at: SocketAddr, facts: Metadata) -> SocketAddr {
 /// A gateway that knows the host, and is told how to speak to it.
 async fn start(at: SocketAddr, facts: &serde_json::Value) -> (Gateway, SocketAddr) {
     let any = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
-    let flags = Flags { http: any, grpc: any, admin: any, ..Flags::default() };
+    let flags = Flags {
+        backend: Some("memory:".to_owned()),
+        http: any,
+        grpc: any,
+        admin: any,
+        ..Flags::default()
+    };
     let config = Config::settle(flags).expect("settings");
     let gateway = Gateway::start(&config).await.expect("it starts");
     let registration = json!([{"OwnerName": "o", "OwnerId": "o", "Services": [
