@@ -56,6 +56,13 @@ impl Ctx {
         self.world.terms()
     }
 
+    /// Terms that end in no case, for what is not about leases: a busy machine
+    /// may take longer than the shortest ones.
+    pub fn lasting(&self) -> LeaseTerms {
+        let seconds = Duration::from_secs;
+        LeaseTerms::new(seconds(600), seconds(1200)).expect("ordered")
+    }
+
     /// The connection to be cut.
     pub fn link(&self) -> Result<&Link, Failure> {
         let link = self.world.link();

@@ -151,9 +151,17 @@ impl Job {
 
 /// Runs trials by the arguments of `cargo test`, several name filters included.
 pub fn run_trials(mut trials: Vec<Trial>) -> Conclusion {
-    let (arguments, filters) = arguments();
+    let (mut arguments, filters) = arguments();
+    arguments.test_threads = arguments.test_threads.or_else(threads);
     trials.retain(|trial| filters.is_empty() || filters.iter().any(|f| trial.name().contains(f)));
     libtest_mimic::run(&arguments, trials)
+}
+
+/// Cases over real servers mostly wait, so more than there are cores can do so;
+/// few enough that none of them waits for the others.
+fn threads() -> Option<usize> {
+    let cores = std::thread::available_parallelism().ok()?.get();
+    Some((cores * 6).min(24))
 }
 
 fn complete(outcome: &Outcome) -> Result<Completion, Failed> {

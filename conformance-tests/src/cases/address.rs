@@ -51,7 +51,7 @@ async fn the_resolved_address_is_judged_again(_cx: &Ctx) -> Result<(), Failure> 
 async fn the_policy_does_not_apply_to_listing(cx: &Ctx) -> Result<(), Failure> {
     let refused = address("tcp4://169.254.128.35:4321/");
     let offer = registry_api::Offer::new(service("a"), refused.clone());
-    granted(cx.registry().connect(&[offering("i", [offer], cx.terms())]).await)?;
+    granted(cx.registry().connect(&[offering("i", [offer], cx.lasting())]).await)?;
     let view = cx.registry().resolve(&query("a")).await?;
     let listed = view.instance(&id("i")).map(|i| i.offers[0].addresses[0].clone());
     check(listed == Some(refused), "a refused address is not listed as it was given")

@@ -4,9 +4,7 @@
 use std::time::Duration;
 
 use registry_api::kernel::Replica;
-use registry_api::{
-    BeatOutcome, ErrorKind, InstanceSpec, LeaseTerms, Query, RegistryExt, WatchFrom,
-};
+use registry_api::{BeatOutcome, ErrorKind, InstanceSpec, Query, RegistryExt, WatchFrom};
 
 use crate::case::cases;
 use crate::ctx::Ctx;
@@ -35,15 +33,10 @@ fn frozen(machine: &dyn Machine, frozen: bool) -> Result<(), Failure> {
     machine.freeze(frozen).ok_or_else(|| Failure::absent("the backend's process is not ours"))
 }
 
-/// Terms that end in no case.
-fn lasting() -> Result<LeaseTerms, Failure> {
-    Ok(LeaseTerms::new(Duration::from_secs(600), Duration::from_secs(1200))?)
-}
-
 async fn what_was_acknowledged_survives_a_kill_in_the_middle_of_writing(
     cx: &Ctx,
 ) -> Result<(), Failure> {
-    let terms = lasting()?;
+    let terms = cx.lasting();
     let name = |n: usize| format!("i{n}");
     let written = async {
         let mut acknowledged = Vec::new();
@@ -114,7 +107,7 @@ async fn a_backend_that_stands_still_is_an_error_in_time_and_not_empty(
     cx: &Ctx,
 ) -> Result<(), Failure> {
     let machine = machine(cx)?;
-    granted(cx.registry().connect(&[instance("i", "a", lasting()?)]).await)?;
+    granted(cx.registry().connect(&[instance("i", "a", cx.lasting())]).await)?;
     frozen(machine, true)?;
     let ended = every_call_ends(cx).await;
     frozen(machine, false)?;
@@ -127,7 +120,7 @@ async fn a_network_that_swallows_everything_is_an_error_in_time_and_not_empty(
     cx: &Ctx,
 ) -> Result<(), Failure> {
     let machine = machine(cx)?;
-    granted(cx.registry().connect(&[instance("i", "a", lasting()?)]).await)?;
+    granted(cx.registry().connect(&[instance("i", "a", cx.lasting())]).await)?;
     machine.swallow(true);
     let ended = every_call_ends(cx).await;
     machine.swallow(false);
@@ -140,7 +133,7 @@ async fn a_network_that_swallows_everything_is_an_error_in_time_and_not_empty(
 async fn every_call_ends(cx: &Ctx) -> Result<(), Failure> {
     let asked = cx.now();
     let everything = Query::all();
-    let spec = [instance("j", "a", lasting()?)];
+    let spec = [instance("j", "a", cx.lasting())];
     let beats = [beat("i", 1)];
     let registry = cx.registry();
     let (read, joined, beaten) = tokio::join!(
@@ -162,7 +155,7 @@ async fn a_watch_over_a_network_that_swallows_everything_is_right_again(
     cx: &Ctx,
 ) -> Result<(), Failure> {
     let machine = machine(cx)?;
-    let terms = lasting()?;
+    let terms = cx.lasting();
     granted(cx.registry().connect(&[instance("i", "a", terms)]).await)?;
     let mut watch = cx.registry().watch(&scope("a"), WatchFrom::Now).await?;
     let mut replica = Replica::new();

@@ -31,7 +31,7 @@ cases! { "presence":
 
 async fn a_presence_is_visible_on_another_handle(cx: &Ctx) -> Result<(), Failure> {
     let another = cx.another().await?;
-    let lease = granted(cx.registry().connect(&[instance("i", "a", cx.terms())]).await)?;
+    let lease = granted(cx.registry().connect(&[instance("i", "a", cx.lasting())]).await)?;
     let view = another.resolve(&query("a")).await?;
     let seen = view.instance(&id("i")).map(|i| (i.epoch, i.terms, i.is_routable()));
     check_eq(&seen, &Some((lease.epoch, lease.terms, true)), "the instance")?;
@@ -39,7 +39,7 @@ async fn a_presence_is_visible_on_another_handle(cx: &Ctx) -> Result<(), Failure
 }
 
 async fn the_same_connect_again_changes_nothing(cx: &Ctx) -> Result<(), Failure> {
-    let spec = instance("i", "a", cx.terms());
+    let spec = instance("i", "a", cx.lasting());
     let mut watch = cx.registry().watch(&scope("a"), Default::default()).await?;
     cx.next(&mut watch).await?;
     let first = granted(cx.registry().connect(std::slice::from_ref(&spec)).await)?;
@@ -50,11 +50,11 @@ async fn the_same_connect_again_changes_nothing(cx: &Ctx) -> Result<(), Failure>
 }
 
 async fn changed_data_updates_in_place_with_one_upsert(cx: &Ctx) -> Result<(), Failure> {
-    let spec = instance("i", "a", cx.terms());
+    let spec = instance("i", "a", cx.lasting());
     cx.registry().connect(std::slice::from_ref(&spec)).await?;
     let mut watch = cx.registry().watch(&scope("a"), Default::default()).await?;
     cx.next(&mut watch).await?;
-    let heavier = offering("i", [offer("a").with_weight(77)], cx.terms());
+    let heavier = offering("i", [offer("a").with_weight(77)], cx.lasting());
     granted(cx.registry().connect(&[heavier]).await)?;
     let seen = events(cx.next(&mut watch).await?)?;
     match &seen[..] {
@@ -68,7 +68,7 @@ async fn changed_data_updates_in_place_with_one_upsert(cx: &Ctx) -> Result<(), F
 }
 
 async fn an_older_epoch_is_refused_and_changes_nothing(cx: &Ctx) -> Result<(), Failure> {
-    let spec = instance("i", "a", cx.terms()).with_epoch(Epoch(5));
+    let spec = instance("i", "a", cx.lasting()).with_epoch(Epoch(5));
     granted(cx.registry().connect(std::slice::from_ref(&spec)).await)?;
     let before = cx.all().await?;
     let older = spec.with_epoch(Epoch(4)).with_phase(Phase::Draining);
@@ -81,7 +81,7 @@ async fn an_older_epoch_is_refused_and_changes_nothing(cx: &Ctx) -> Result<(), F
 
 async fn a_newer_epoch_supersedes(cx: &Ctx) -> Result<(), Failure> {
     use registry_api::{BeatOutcome, Cause, Event};
-    let spec = instance("i", "a", cx.terms());
+    let spec = instance("i", "a", cx.lasting());
     granted(cx.registry().connect(std::slice::from_ref(&spec)).await)?;
     let mut watch = cx.registry().watch(&scope("a"), Default::default()).await?;
     cx.next(&mut watch).await?;
@@ -98,9 +98,9 @@ async fn a_newer_epoch_supersedes(cx: &Ctx) -> Result<(), Failure> {
 }
 
 async fn an_epoch_left_to_the_registry_supersedes(cx: &Ctx) -> Result<(), Failure> {
-    let spec = instance("i", "a", cx.terms()).with_epoch(Epoch(1000));
+    let spec = instance("i", "a", cx.lasting()).with_epoch(Epoch(1000));
     granted(cx.registry().connect(&[spec]).await)?;
-    let open = InstanceSpec::new(id("i"), [offer("a")]).with_terms(cx.terms());
+    let open = InstanceSpec::new(id("i"), [offer("a")]).with_terms(cx.lasting());
     let chosen = granted(cx.registry().connect(&[open]).await)?;
     check(chosen.epoch > Epoch(1000), "the chosen epoch does not supersede")?;
     check_eq(&cx.all().await?.instances.len(), &1, "instances")
@@ -111,7 +111,7 @@ async fn instances_of_names_that_look_alike_stay_apart(cx: &Ctx) -> Result<(), F
     let mut watch = cx.registry().watch(&scope("a"), Default::default()).await?;
     cx.next(&mut watch).await?;
     for name in names.iter().rev() {
-        granted(cx.registry().connect(&[instance(name, name, cx.terms())]).await)?;
+        granted(cx.registry().connect(&[instance(name, name, cx.lasting())]).await)?;
     }
     for name in names {
         let view = cx.registry().resolve(&query(name)).await?;
@@ -137,7 +137,7 @@ async fn limits_on_instances_name_the_field(cx: &Ctx) -> Result<(), Failure> {
         (vec![crowded], "addresses"),
         (vec![long], "zone"),
     ] {
-        match cx.registry().connect_one(offering("i", offers, cx.terms())).await {
+        match cx.registry().connect_one(offering("i", offers, cx.lasting())).await {
             Err(error) => {
                 check_eq(&error.kind(), &ErrorKind::InvalidArgument, field)?;
                 check_eq(&error.context("field"), &Some(field), "the field that is named")?;
@@ -164,7 +164,7 @@ async fn ids_metadata_and_addresses_round_trip(cx: &Ctx) -> Result<(), Failure> 
         .with_zone("eu west")
         .with_weight(0)
         .with_metadata(metadata);
-    let specs = ids.map(|text| offering(text, [offer.clone()], cx.terms()));
+    let specs = ids.map(|text| offering(text, [offer.clone()], cx.lasting()));
     for answer in cx.registry().connect(&specs).await? {
         answer?;
     }
@@ -177,7 +177,7 @@ async fn ids_metadata_and_addresses_round_trip(cx: &Ctx) -> Result<(), Failure> 
 }
 
 async fn disconnect_is_final_and_idempotent(cx: &Ctx) -> Result<(), Failure> {
-    granted(cx.registry().connect(&[instance("i", "a", cx.terms())]).await)?;
+    granted(cx.registry().connect(&[instance("i", "a", cx.lasting())]).await)?;
     let another = cx.another().await?;
     for _ in 0..2 {
         cx.registry().disconnect(&[life("i", 1), life("never", 1)]).await?;
@@ -189,14 +189,14 @@ async fn disconnect_is_final_and_idempotent(cx: &Ctx) -> Result<(), Failure> {
 }
 
 async fn disconnect_of_another_life_is_passed_over(cx: &Ctx) -> Result<(), Failure> {
-    let spec = instance("i", "a", cx.terms()).with_epoch(Epoch(5));
+    let spec = instance("i", "a", cx.lasting()).with_epoch(Epoch(5));
     granted(cx.registry().connect(&[spec]).await)?;
     cx.registry().disconnect(&[life("i", 4), life("i", 6)]).await?;
     check(cx.lists(&id("i")).await?, "somebody else's leaving removed it")
 }
 
 async fn a_late_beat_does_not_undo_a_disconnect(cx: &Ctx) -> Result<(), Failure> {
-    granted(cx.registry().connect(&[instance("i", "a", cx.terms())]).await)?;
+    granted(cx.registry().connect(&[instance("i", "a", cx.lasting())]).await)?;
     cx.registry().disconnect(&[life("i", 1)]).await?;
     let late = cx.registry().heartbeat_one(beat("i", 1)).await?;
     check_eq(&late, &registry_api::BeatOutcome::Unknown, "the late beat")?;
@@ -204,9 +204,11 @@ async fn a_late_beat_does_not_undo_a_disconnect(cx: &Ctx) -> Result<(), Failure>
 }
 
 async fn one_bad_entry_leaves_the_others_untouched(cx: &Ctx) -> Result<(), Failure> {
-    granted(cx.registry().connect(&[instance("i25", "a", cx.terms()).with_epoch(Epoch(9))]).await)?;
+    granted(
+        cx.registry().connect(&[instance("i25", "a", cx.lasting()).with_epoch(Epoch(9))]).await,
+    )?;
     let name = |n: usize| format!("i{n}");
-    let specs: Vec<_> = (0..50).map(|n| instance(&name(n), "a", cx.terms())).collect();
+    let specs: Vec<_> = (0..50).map(|n| instance(&name(n), "a", cx.lasting())).collect();
     let answers = cx.registry().connect(&specs).await?;
     check_eq(&answers.len(), &50, "answers")?;
     for (place, answer) in answers.into_iter().enumerate() {
@@ -227,7 +229,7 @@ async fn one_bad_entry_leaves_the_others_untouched(cx: &Ctx) -> Result<(), Failu
 async fn an_instance_with_several_services_appears_and_disappears_at_once(
     cx: &Ctx,
 ) -> Result<(), Failure> {
-    let terms: LeaseTerms = cx.terms();
+    let terms: LeaseTerms = cx.lasting();
     let offers = ["a", "b", "c"].map(offer);
     granted(cx.registry().connect(&[offering("i", offers, terms)]).await)?;
     for name in ["a", "b", "c"] {

@@ -81,7 +81,7 @@ async fn limits_on_declarations_name_the_field(cx: &Ctx) -> Result<(), Failure> 
 
 async fn acknowledged_writes_survive_a_kill(cx: &Ctx) -> Result<(), Failure> {
     cx.registry().register(registration("o", Create, &["a"])).await?;
-    cx.registry().connect(&[instance("i", "a", cx.terms())]).await?;
+    cx.registry().connect(&[instance("i", "a", cx.lasting())]).await?;
     let killed = cx.world().kill_and_restart().await;
     killed.ok_or_else(|| Failure::absent("the target cannot be killed"))?;
     let view = cx.another().await?.resolve(&query("a")).await?;

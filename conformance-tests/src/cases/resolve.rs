@@ -27,7 +27,7 @@ cases! { "resolve":
 
 async fn a_view_is_one_snapshot(cx: &Ctx) -> Result<(), Failure> {
     let writer = cx.another().await?;
-    let terms = cx.terms();
+    let terms = cx.lasting();
     let pair = |round: u32| {
         let member = |name| offering(name, [offer("a").with_weight(round)], terms);
         [member("x"), member("y")]
@@ -70,7 +70,7 @@ async fn not_found_is_a_real_answer(cx: &Ctx) -> Result<(), Failure> {
     cx.registry().register(registration("o", RegistrationMode::Create, &["a"])).await?;
     let declared = cx.registry().resolve(&query("a")).await?;
     check(declared.instances.is_empty(), "a declared service without an instance")?;
-    granted(cx.registry().connect(&[instance("i", "b", cx.terms())]).await)?;
+    granted(cx.registry().connect(&[instance("i", "b", cx.lasting())]).await)?;
     let filter = Filter::default().with_zone("nowhere");
     let filtered = cx.registry().resolve(&query("b").with_filter(filter)).await?;
     check(filtered.instances.is_empty(), "a filter is no reason for not found")
@@ -96,10 +96,10 @@ async fn filters_give_the_same_set(cx: &Ctx) -> Result<(), Failure> {
     // Matches only through an offer for another service, which must not count.
     let decoy = offer("b").with_zone("east").with_metadata(Metadata::new([("tier", "gold")])?);
     let specs = [
-        offering("east", [east], cx.terms()),
-        offering("west", [west], cx.terms()),
-        offering("tagged", [tagged, decoy.clone()], cx.terms()).with_phase(Phase::Draining),
-        offering("decoy", [offer("a"), decoy], cx.terms()),
+        offering("east", [east], cx.lasting()),
+        offering("west", [west], cx.lasting()),
+        offering("tagged", [tagged, decoy.clone()], cx.lasting()).with_phase(Phase::Draining),
+        offering("decoy", [offer("a"), decoy], cx.lasting()),
     ];
     for answer in cx.registry().connect(&specs).await? {
         answer?;
@@ -148,7 +148,7 @@ async fn routable_means_online_and_ready(cx: &Ctx) -> Result<(), Failure> {
 
 async fn a_set_never_becomes_empty_by_an_error(cx: &Ctx) -> Result<(), Failure> {
     let link = cx.link()?.clone();
-    granted(cx.registry().connect(&[instance("i", "a", cx.terms())]).await)?;
+    granted(cx.registry().connect(&[instance("i", "a", cx.lasting())]).await)?;
     let mut watch = cx.registry().watch(&scope("a"), WatchFrom::Now).await?;
     cx.next(&mut watch).await?;
     for _ in 0..5 {
@@ -176,7 +176,7 @@ async fn reads_and_watches_never_go_back(cx: &Ctx) -> Result<(), Failure> {
     let mut told = cx.next(&mut watch).await?.revision();
     let mut read = cx.all().await?.revision;
     for round in 0..10 {
-        let spec = offering("i", [offer("a").with_weight(round)], cx.terms());
+        let spec = offering("i", [offer("a").with_weight(round)], cx.lasting());
         let lease = granted(cx.registry().connect(&[spec]).await)?;
         let view = cx.registry().resolve(&query("a")).await?;
         check(view.revision >= read, "a read went back")?;

@@ -20,7 +20,7 @@ async fn reads_and_watches_stay_within_a_namespace(cx: &Ctx) -> Result<(), Failu
     };
     check(view.instances.is_empty(), "another namespace begins with something")?;
     cx.registry().register(registration("o", RegistrationMode::Create, &["a"])).await?;
-    granted(cx.registry().connect(&[instance("i", "a", cx.terms())]).await)?;
+    granted(cx.registry().connect(&[instance("i", "a", cx.lasting())]).await)?;
     match elsewhere.resolve(&query("a")).await {
         Err(error) => check_eq(&error.kind(), &ErrorKind::NotFound, "the other namespace")?,
         Ok(_) => return Err(Failure::new("a read crossed the border")),
@@ -36,7 +36,7 @@ async fn writes_stay_within_a_namespace(cx: &Ctx) -> Result<(), Failure> {
     let create = || registration("o", RegistrationMode::Create, &["a"]);
     cx.registry().register(create()).await?;
     elsewhere.register(create()).await?;
-    let spec = instance("i", "a", cx.terms());
+    let spec = instance("i", "a", cx.lasting());
     granted(cx.registry().connect(std::slice::from_ref(&spec)).await)?;
 
     let stranger = elsewhere.heartbeat(&[beat("i", 1)]).await?;

@@ -27,15 +27,15 @@ cases! { "watch":
 }
 
 async fn starts_with_a_reset_and_continues_without_a_hole(cx: &Ctx) -> Result<(), Failure> {
-    granted(cx.registry().connect(&[instance("i", "a", cx.terms())]).await)?;
+    granted(cx.registry().connect(&[instance("i", "a", cx.lasting())]).await)?;
     let mut watch = cx.registry().watch(&Scope::All, WatchFrom::Now).await?;
     let WatchItem::Reset(view) = cx.next(&mut watch).await? else {
         return Err(Failure::new("the first item is no reset"));
     };
     check_eq(&view, &cx.all().await?, "the reset")?;
     // Between the snapshot and the next poll, where naive watches lose writes.
-    granted(cx.registry().connect(&[instance("j", "a", cx.terms())]).await)?;
-    granted(cx.registry().connect(&[instance("k", "a", cx.terms())]).await)?;
+    granted(cx.registry().connect(&[instance("j", "a", cx.lasting())]).await)?;
+    granted(cx.registry().connect(&[instance("k", "a", cx.lasting())]).await)?;
     for expected in ["j", "k"] {
         match &events(cx.next(&mut watch).await?)?[..] {
             [Event::Upsert(i)] => check_eq(&i.id, &id(expected), "the next instance")?,
@@ -47,7 +47,7 @@ async fn starts_with_a_reset_and_continues_without_a_hole(cx: &Ctx) -> Result<()
 
 async fn writes_racing_the_start_are_seen_once(cx: &Ctx) -> Result<(), Failure> {
     let writer = cx.another().await?;
-    let terms = cx.terms();
+    let terms = cx.lasting();
     let name = |n: u32| format!("i{n}");
     let write = async {
         for n in 0..40 {
@@ -86,7 +86,7 @@ async fn each_write_is_one_item_with_its_own_revision(cx: &Ctx) -> Result<(), Fa
     let mut last = cx.next(&mut watch).await?.revision();
     for n in 0..10 {
         let name = format!("i{n}");
-        let lease = granted(cx.registry().connect(&[instance(&name, "a", cx.terms())]).await)?;
+        let lease = granted(cx.registry().connect(&[instance(&name, "a", cx.lasting())]).await)?;
         let item = cx.next(&mut watch).await?;
         check(item.revision() > last, "a revision did not grow")?;
         check_eq(&item.revision(), &lease.revision, "the revision of the write")?;
@@ -101,7 +101,7 @@ async fn declarations_are_told_too(cx: &Ctx) -> Result<(), Failure> {
     cx.next(&mut watch).await?;
     let create = registration("o", RegistrationMode::Create, &["a"]);
     let records = cx.registry().register(create).await?;
-    granted(cx.registry().connect(&[instance("i", "a", cx.terms())]).await)?;
+    granted(cx.registry().connect(&[instance("i", "a", cx.lasting())]).await)?;
     cx.registry().deregister(&owner("o"), &[service("a")]).await?;
     let declared = events(cx.next(&mut watch).await?)?;
     check_eq(&declared, &vec![Event::Service(records[0].clone())], "the declaration")?;
@@ -114,7 +114,7 @@ async fn fifty_changes_in_one_write_arrive_together(cx: &Ctx) -> Result<(), Fail
     let mut watch = cx.registry().watch(&scope("a"), WatchFrom::Now).await?;
     cx.next(&mut watch).await?;
     let name = |n: u32| format!("i{n:02}");
-    let specs: Vec<_> = (0..50).map(|n| instance(&name(n), "a", cx.terms())).collect();
+    let specs: Vec<_> = (0..50).map(|n| instance(&name(n), "a", cx.lasting())).collect();
     cx.registry().connect(&specs).await?;
     // Nothing forbids a backend to commit a batch in parts, each atomic.
     let mut seen = Vec::new();
@@ -157,7 +157,7 @@ async fn an_instance_with_32_offers_is_one_event(cx: &Ctx) -> Result<(), Failure
     let mut watch = cx.registry().watch(&Scope::All, WatchFrom::Now).await?;
     cx.next(&mut watch).await?;
     let offers = (0..32).map(|n| offer(&format!("s{n}")));
-    granted(cx.registry().connect(&[offering("i", offers, cx.terms())]).await)?;
+    granted(cx.registry().connect(&[offering("i", offers, cx.lasting())]).await)?;
     match &events(cx.next(&mut watch).await?)?[..] {
         [Event::Upsert(i)] => check_eq(&i.offers.len(), &32, "the offers")?,
         other => return Err(Failure::new(format!("one upsert was due, saw {other:?}"))),
@@ -168,13 +168,13 @@ async fn an_instance_with_32_offers_is_one_event(cx: &Ctx) -> Result<(), Failure
 }
 
 async fn watching_an_unknown_service_starts_empty(cx: &Ctx) -> Result<(), Failure> {
-    granted(cx.registry().connect(&[instance("j", "b", cx.terms())]).await)?;
+    granted(cx.registry().connect(&[instance("j", "b", cx.lasting())]).await)?;
     let mut watch = cx.registry().watch(&scope("a"), WatchFrom::Now).await?;
     let WatchItem::Reset(view) = cx.next(&mut watch).await? else {
         return Err(Failure::new("the first item is no reset"));
     };
     check(view.instances.is_empty() && view.services.is_empty(), "it is not empty")?;
-    granted(cx.registry().connect(&[instance("i", "a", cx.terms())]).await)?;
+    granted(cx.registry().connect(&[instance("i", "a", cx.lasting())]).await)?;
     check_eq(&events(cx.next(&mut watch).await?)?.len(), &1, "the first registration")
 }
 
@@ -212,7 +212,7 @@ async fn changes_arrive_without_waiting_for_a_poll(cx: &Ctx) -> Result<(), Failu
     for n in 0..100 {
         let name = format!("i{n}");
         let sent = cx.now();
-        granted(writer.connect(&[instance(&name, "a", cx.terms())]).await)?;
+        granted(writer.connect(&[instance(&name, "a", cx.lasting())]).await)?;
         cx.next(&mut watch).await?;
         late += u32::from(cx.now().since(sent) > Duration::from_millis(500));
     }

@@ -25,9 +25,9 @@ cases! { "watch_faults":
 }
 
 async fn resumes_after_the_revision_without_repeating_it(cx: &Ctx) -> Result<(), Failure> {
-    granted(cx.registry().connect(&[instance("i", "a", cx.terms())]).await)?;
-    let seen = granted(cx.registry().connect(&[instance("j", "a", cx.terms())]).await)?;
-    granted(cx.registry().connect(&[instance("k", "a", cx.terms())]).await)?;
+    granted(cx.registry().connect(&[instance("i", "a", cx.lasting())]).await)?;
+    let seen = granted(cx.registry().connect(&[instance("j", "a", cx.lasting())]).await)?;
+    granted(cx.registry().connect(&[instance("k", "a", cx.lasting())]).await)?;
     let from = WatchFrom::Revision(seen.revision);
     let mut watch = cx.another().await?.watch(&scope("a"), from).await?;
     match &events(cx.next(&mut watch).await?)?[..] {
@@ -58,7 +58,7 @@ async fn a_resumed_watch_begins_with_who_is_not_online(cx: &Ctx) -> Result<(), F
 }
 
 async fn a_revision_of_another_era_yields_a_reset(cx: &Ctx) -> Result<(), Failure> {
-    let lease = granted(cx.registry().connect(&[instance("i", "a", cx.terms())]).await)?;
+    let lease = granted(cx.registry().connect(&[instance("i", "a", cx.lasting())]).await)?;
     let Revision { era, number } = lease.revision;
     let foreign = Era(era.0 ^ 1);
     for revision in [Revision { era: foreign, number }, Revision { era, number: number + 100 }] {
@@ -73,7 +73,7 @@ async fn a_revision_of_another_era_yields_a_reset(cx: &Ctx) -> Result<(), Failur
 }
 
 async fn a_compacted_revision_yields_a_reset(cx: &Ctx) -> Result<(), Failure> {
-    let first = granted(cx.registry().connect(&[instance("i", "a", cx.terms())]).await)?;
+    let first = granted(cx.registry().connect(&[instance("i", "a", cx.lasting())]).await)?;
     flood(cx, cx.registry().info().limits.watch_backlog + 1).await?;
     let from = WatchFrom::Revision(first.revision);
     let mut watch = cx.registry().watch(&scope("flood"), from).await?;
@@ -182,12 +182,12 @@ async fn dropping_the_stream_releases_it(cx: &Ctx) -> Result<(), Failure> {
 }
 
 async fn junk_is_skipped_and_others_are_served(cx: &Ctx) -> Result<(), Failure> {
-    granted(cx.registry().connect(&[instance("i", "a", cx.terms())]).await)?;
+    granted(cx.registry().connect(&[instance("i", "a", cx.lasting())]).await)?;
     let mut watch = cx.registry().watch(&scope("a"), WatchFrom::Now).await?;
     cx.next(&mut watch).await?;
     let planted = cx.world().plant_junk().await;
     planted.ok_or_else(|| Failure::absent("nothing can be planted in this target"))?;
-    granted(cx.registry().connect(&[instance("j", "a", cx.terms())]).await)?;
+    granted(cx.registry().connect(&[instance("j", "a", cx.lasting())]).await)?;
     match &events(cx.next(&mut watch).await?)?[..] {
         [Event::Upsert(i)] => check_eq(&i.id, &id("j"), "the change after the junk")?,
         other => return Err(Failure::new(format!("one upsert was due, saw {other:?}"))),
@@ -204,7 +204,7 @@ async fn flood(cx: &Ctx, events: usize) -> Result<usize, Failure> {
     for round in 0..rounds {
         let spec = |n| {
             let offer = crate::fixtures::offer("flood").with_weight(round as u32 + 1);
-            crate::fixtures::offering(&format!("f{n}"), [offer], cx.terms())
+            crate::fixtures::offering(&format!("f{n}"), [offer], cx.lasting())
         };
         let specs: Vec<_> = (0..FLOOD).map(spec).collect();
         for answer in cx.registry().connect(&specs).await? {
@@ -219,7 +219,7 @@ async fn flood(cx: &Ctx, events: usize) -> Result<usize, Failure> {
 
 /// A resumed watch is refused, and nothing else happens, where it is not claimed.
 pub(crate) async fn resume_is_refused(cx: &Ctx) -> Result<(), Failure> {
-    let lease = cx.registry().connect_one(instance("i", "a", cx.terms())).await?;
+    let lease = cx.registry().connect_one(instance("i", "a", cx.lasting())).await?;
     match cx.registry().watch(&scope("a"), WatchFrom::Revision(lease.revision)).await {
         Err(error) => check_eq(&error.kind(), &ErrorKind::Unsupported, "the refusal"),
         Ok(_) => Err(Failure::new("what is not claimed was not refused")),
