@@ -161,8 +161,9 @@ impl Client {
     }
 
     /// What is known of a service: the first time from the registry, from then
-    /// on, as long as somebody follows it, from what was last seen, however
-    /// long the registry is away.
+    /// on from what was last seen, however long the registry is away. A service
+    /// stays followed as long as somebody keeps a view of it, or asked for it
+    /// within the last minute.
     ///
     /// Errors: `NotFound` where the registry answered that it has neither a
     /// declaration nor an instance; the registry's own error where it has never
@@ -174,7 +175,10 @@ impl Client {
         match resolved.followed.is_unknown() {
             true => Err(Error::new(ErrorKind::NotFound, "there is no such service")
                 .with("service", service)),
-            false => Ok(resolved),
+            false => {
+                self.views.keep(&view);
+                Ok(resolved)
+            }
         }
     }
 

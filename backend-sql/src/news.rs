@@ -109,17 +109,15 @@ impl News {
     /// Reads one page; whether there may be another.
     async fn read(&self, session: &mut Session) -> Result<bool> {
         let state = self.state.load_full();
-        if !self.is_behind(session, &state).await? {
+        // A notification is a better reason to look than a question before it.
+        if self.store.dialect.channel().is_none() && !self.is_behind(session, &state).await? {
             return Ok(false);
         }
         let from = state.position();
         let to = from.saturating_add(PAGE);
         let values = [self.store.ns.into(), number(from), number(to)];
-        let asked = self.store.clock.now();
         let rows = session.rows(FEED, &values).await?;
         let head = rows.first().and_then(Head::read).ok_or_else(no_namespace)?;
-        // A jump takes nothing away here; what it does to leases is noted.
-        self.store.believes(asked, head.now, head.term).await?;
         let known = state.catalogue().revision();
         if head.revision.era != known.era {
             self.restart(session).await?;
@@ -129,8 +127,11 @@ impl News {
             self.new_era(session, known.era, from).await?;
             return Ok(true);
         }
+        if head.position == from {
+            return Ok(false);
+        }
         let mut next = State::clone(&state);
-        if !self.fold(&mut next, &rows) {
+        if !self.fold(&mut next, &rows, head.position) {
             // The next entries are compacted away.
             self.restart(session).await?;
             return Ok(true);
@@ -148,8 +149,10 @@ impl News {
     }
 
     /// Takes entries over; whether they follow on what is there.
-    fn fold(&self, state: &mut State, rows: &[Row]) -> bool {
+    fn fold(&self, state: &mut State, rows: &[Row], end: u64) -> bool {
+        // A foreign hand may have written where the next entry belongs.
         let entries = rows.iter().filter_map(FeedRow::read);
+        let entries = entries.take_while(|row| row.position < end);
         for (position, number, lines) in self.lines(entries) {
             if position != state.position() {
                 return false;
@@ -277,7 +280,7 @@ struct FeedRow<'a> {
 impl<'a> FeedRow<'a> {
     /// Behind the columns of the head.
     fn read(row: &'a Row) -> Option<Self> {
-        Self::at(row, 5)
+        Self::at(row, 3)
     }
 
     fn past(row: &'a Row) -> Option<Self> {
@@ -295,14 +298,12 @@ impl<'a> FeedRow<'a> {
 struct Head {
     revision: Revision,
     position: u64,
-    now: i64,
-    term: i64,
 }
 
 impl Head {
     fn read(row: &Row) -> Option<Self> {
         let revision = Revision { era: Era(row.count(0)?), number: row.count(1)? };
-        Some(Self { revision, position: row.count(2)?, now: row.int(3)?, term: row.int(4)? })
+        Some(Self { revision, position: row.count(2)? })
     }
 }
 

@@ -3,8 +3,7 @@
 //! A text holds `$1`…`$9` for values and, in braces, what the dialects spell
 //! differently: `{now}` the judging clock in microseconds, `{lock}` a row lock,
 //! `{int $1}` a number in a select list, `{among $1}` a comparison with a list
-//! of texts, `{pairs $1}` one with a list of a text and a number each (where
-//! there are arrays, that list as a table), and `{rows $1 id name, epoch int}` a list of rows as a table.
+//! of texts or numbers, `{rows $1 id name, epoch int}` a list of rows as a table.
 
 /// What is bound to a placeholder.
 #[derive(Clone, Debug)]
@@ -13,8 +12,8 @@ pub(crate) enum Value {
     Text(String),
     /// For `{among}`.
     Texts(Vec<String>),
-    /// For `{pairs}`.
-    Pairs(Vec<String>, Vec<i64>),
+    /// For `{among}`.
+    Ints(Vec<i64>),
     /// For `{rows}`: a JSON array of arrays.
     Rows(String),
 }
@@ -50,12 +49,8 @@ pub(crate) enum Slot {
     Now,
     /// The value of this number.
     Whole(usize),
-    /// One text of a list.
+    /// One entry of a list.
     Entry(usize, usize),
-    /// One number of a list of pairs.
-    Second(usize, usize),
-    /// All numbers of a list of pairs.
-    Seconds(usize),
 }
 
 /// The words of one dialect.
@@ -77,7 +72,7 @@ pub(crate) trait Words {
 /// How a list is bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lists {
-    /// As arrays, one of texts and one of numbers.
+    /// As an array.
     Arrays,
     /// Entry by entry.
     Entries,
@@ -147,7 +142,6 @@ impl Finishing<'_> {
                 self.words.int(&placeholder)
             }
             "among" => self.among(number(argument)),
-            "pairs" => self.pairs(number(argument)),
             "rows" => self.rows(argument),
             other => unreachable!("no statement of this crate holds {other}"),
         };
@@ -175,34 +169,12 @@ impl Finishing<'_> {
         }
     }
 
-    fn pairs(&mut self, value: usize) -> String {
-        match self.words.lists() {
-            Lists::Arrays => {
-                let first = self.bind(Slot::Whole(value));
-                let second = self.bind(Slot::Seconds(value));
-                format!("unnest({first}, {second})")
-            }
-            Lists::Json => {
-                let json = self.bind(Slot::Whole(value));
-                format!("IN (SELECT value ->> 0, value ->> 1 FROM json_each({json}))")
-            }
-            Lists::Entries => {
-                let places = self.places(value);
-                let pair = |place| {
-                    let first = self.bind(Slot::Entry(value, place));
-                    format!("({first},{})", self.bind(Slot::Second(value, place)))
-                };
-                let pairs: Vec<_> = places.map(pair).collect();
-                format!("IN ({})", pairs.join(","))
-            }
-        }
-    }
-
     /// The places of a list that is bound entry by entry. Few lengths, so that few
     /// texts are prepared: the last entry fills up.
     fn places(&self, value: usize) -> impl Iterator<Item = usize> + use<> {
         let count = match &self.values[value] {
-            Value::Texts(texts) | Value::Pairs(texts, _) => texts.len(),
+            Value::Texts(texts) => texts.len(),
+            Value::Ints(numbers) => numbers.len(),
             Value::Int(_) | Value::Text(_) | Value::Rows(_) => 1,
         };
         (0..count.next_power_of_two()).map(move |place| place.min(count.saturating_sub(1)))

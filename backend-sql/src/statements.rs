@@ -84,9 +84,9 @@ pub(crate) const INSERT_INSTANCES: &str = "INSERT INTO portolan_instances (ns, i
 pub(crate) const INSERT_OFFERS: &str = "INSERT INTO portolan_offers (ns, service, id)
      SELECT {int $1}, r.service, r.id FROM {rows $2 service name, id name} r";
 pub(crate) const INSERT_LEASES: &str =
-    "INSERT INTO portolan_leases (ns, id, epoch, ttl, ttd, beat_at, term, told)
-     SELECT {int $1}, r.id, r.epoch, r.ttl, r.ttd, {now}, {int $3}, 0
-     FROM {rows $2 id name, epoch int, ttl int, ttd int} r";
+    "INSERT INTO portolan_leases (slot, ns, id, epoch, ttl, ttd, beat_at, term, told)
+     SELECT r.slot, {int $1}, r.id, r.epoch, r.ttl, r.ttd, {now}, {int $3}, 0
+     FROM {rows $2 slot int, id name, epoch int, ttl int, ttd int} r";
 pub(crate) const INSERT_SERVICES: &str =
     "INSERT INTO portolan_services (ns, name, owner, format, record)
      SELECT {int $1}, r.name, r.owner, 1, r.record
@@ -105,37 +105,30 @@ pub(crate) const CLEAR: &str = "DELETE FROM portolan_changes WHERE ns = $1 AND p
      (SELECT position FROM portolan_namespaces WHERE id = $1)";
 pub(crate) const NOTIFY: &str = "SELECT pg_notify($1, $2)";
 
-// Beats. $3 is how bad a lease may be to be renewed: 0 online, 1 offline.
+// Beats. $1 are the slots of leases, in their order, so that two who beat for
+// the same ones wait for each other and never in a circle; $2 is how bad a lease
+// may be to be renewed: 0 online, 1 offline.
 
 pub(crate) const BEAT: &str = concat!(
     "UPDATE portolan_leases AS l SET beat_at = c.now, term = c.term FROM ",
     clock!(),
-    " WHERE l.ns = $1 AND (l.id, l.epoch) {pairs $2} AND ",
+    " WHERE l.slot {among $1} AND ",
     state!(),
-    " <= $3"
+    " <= $2"
 );
-/// The same for PostgreSQL, which takes the rows in the order of the list: two
-/// that beat for the same instances wait for each other, and never in a circle.
-pub(crate) const BEAT_IN_ORDER: &str = concat!(
-    "UPDATE portolan_leases AS l SET beat_at = c.now, term = c.term FROM ",
-    clock!(),
-    ", {pairs $2} AS b(id, epoch)
-     WHERE l.ns = $1 AND l.id = b.id AND l.epoch = b.epoch AND ",
-    state!(),
-    " <= $3"
-);
-/// The same, as MySQL wants it.
-pub(crate) const BEAT_JOINED: &str = concat!(
-    "UPDATE portolan_leases l, ",
-    clock!(),
-    " SET l.beat_at = c.now, l.term = c.term WHERE l.ns = $1 AND (l.id, l.epoch) {pairs $2} AND ",
-    state!(),
-    " <= $3"
-);
+/// The same for SQLite and MySQL, which write a table of what they join.
+pub(crate) const BEAT_ALONE: &str =
+    "UPDATE portolan_leases SET beat_at = {now}, term = (SELECT term FROM portolan_clock)
+     WHERE slot {among $1} AND (CASE WHEN beat_at < 0 THEN 2
+         WHEN {now} - (CASE WHEN term = (SELECT term FROM portolan_clock) THEN beat_at
+             ELSE (SELECT since FROM portolan_clock) END) < ttl THEN 0
+         WHEN {now} - (CASE WHEN term = (SELECT term FROM portolan_clock) THEN beat_at
+             ELSE (SELECT since FROM portolan_clock) END) < ttd THEN 1
+         ELSE 2 END) <= $2";
 pub(crate) const JUDGE: &str = concat!(
     "SELECT l.id, l.epoch, ",
     state!(),
-    ", c.now, c.term FROM portolan_leases l, ",
+    ", c.now, c.term, l.slot FROM portolan_leases l, ",
     clock!(),
     " WHERE l.ns = $1 AND l.id {among $2}"
 );
@@ -193,14 +186,11 @@ pub(crate) const READ_SERVICES: &str = concat!(
 
 // The history. There is always a row, for the head.
 
-pub(crate) const FEED: &str = concat!(
-    "SELECT n.era, n.number, n.position, c.now, c.term,
+pub(crate) const FEED: &str = "SELECT n.era, n.number, n.position,
          h.position, h.number, h.format, h.entries
      FROM portolan_namespaces n LEFT JOIN portolan_changes h
-         ON h.ns = n.id AND h.position >= $2 AND h.position < $3 AND h.position < n.position, ",
-    clock!(),
-    " WHERE n.id = $1 ORDER BY h.position, h.place"
-);
+         ON h.ns = $1 AND h.position >= $2 AND h.position < $3
+     WHERE n.id = $1 ORDER BY h.position, h.place";
 /// Entries before a position, within the events that are kept.
 pub(crate) const PAST: &str = "SELECT h.position, h.number, h.format, h.entries
      FROM portolan_changes h JOIN portolan_namespaces n ON n.id = h.ns

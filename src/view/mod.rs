@@ -5,6 +5,7 @@ mod census;
 mod follow;
 mod followed;
 mod probe;
+mod recent;
 mod views;
 pub(crate) mod watching;
 

@@ -9,6 +9,7 @@ use registry_api::{Clock, Registry, Scope, ServiceName};
 use super::census::Census;
 use super::follow::Follower;
 use super::probe::Probe;
+use super::recent::Recent;
 use super::watching::Watching;
 use super::{Following, ServiceView, Shared};
 
@@ -19,6 +20,7 @@ pub(crate) struct Views {
     probe: Arc<dyn Probe>,
     census: Arc<Census>,
     followed: Mutex<Kept>,
+    recent: Mutex<Recent>,
 }
 
 /// The views that somebody keeps, and a few nobody does any more.
@@ -38,7 +40,8 @@ impl Views {
         clock: Arc<dyn Clock>,
         probe: Arc<dyn Probe>,
     ) -> Self {
-        Self { registry, clock, probe, census: Census::new(), followed: Mutex::default() }
+        let (census, followed, recent) = (Census::new(), Mutex::default(), Mutex::default());
+        Self { registry, clock, probe, census, followed, recent }
     }
 
     /// The view of a service; it begins to be followed if it was not.
@@ -61,6 +64,12 @@ impl Views {
         let known = Known(Arc::downgrade(&shared), Arc::downgrade(&following));
         followed.services.insert(service.clone(), known);
         ServiceView { shared, _following: following }
+    }
+
+    /// Follows what `view` shows for a while, also if nobody keeps it.
+    pub(crate) fn keep(&self, view: &ServiceView) {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.keep(view, self.clock.now());
     }
 
     /// Those that are followed now.

@@ -19,7 +19,6 @@ use registry_api::{Clock, Error, ErrorKind, Result};
 use crate::connection::Connection;
 use crate::fault::to_error;
 use crate::statement::Words;
-use crate::statements::BEAT;
 
 /// Where a database is and how it is talked to.
 #[derive(Clone)]
@@ -172,9 +171,7 @@ pub(crate) trait Dialect: Words + Debug + Send + Sync + 'static {
     }
 
     /// The statement of a beat.
-    fn beat(&self) -> &'static str {
-        BEAT
-    }
+    fn beat(&self) -> &'static str;
 
     /// What an error code means.
     fn fault(&self, code: &str) -> Fault;

@@ -8,7 +8,7 @@ use sqlx::{Column as _, Executor as _, MySql, Row as _, TypeInfo as _};
 use super::{Dialect, Fault, Settings};
 use crate::connection::{Cell, Connection, connection};
 use crate::statement::{Column, Kind, Lists, Slot, Value, Words};
-use crate::statements::BEAT_JOINED;
+use crate::statements::BEAT_ALONE;
 
 /// The parameters of a URL that the driver understands.
 pub(super) const PARAMETERS: &[&str] = &["ssl-ca", "ssl-cert", "ssl-key", "ssl-mode"];
@@ -107,7 +107,7 @@ impl Dialect for MySqlDialect {
     }
 
     fn beat(&self) -> &'static str {
-        BEAT_JOINED
+        BEAT_ALONE
     }
 
     fn fault(&self, code: &str) -> Fault {
@@ -139,18 +139,16 @@ fn bind<'q>(
 ) -> Query<'q, MySql, MySqlArguments> {
     let (place, entry) = match slot {
         Slot::Now => return query, // The server has a clock of its own.
-        Slot::Whole(place) | Slot::Seconds(place) => (place, 0),
-        Slot::Entry(place, entry) | Slot::Second(place, entry) => (place, entry),
+        Slot::Whole(place) => (place, 0),
+        Slot::Entry(place, entry) => (place, entry),
     };
     match &values[place] {
-        Value::Pairs(_, numbers) if matches!(slot, Slot::Second(..)) => {
-            query.bind(numbers.get(entry).copied())
-        }
         Value::Int(number) => query.bind(*number),
+        Value::Ints(numbers) => query.bind(numbers.get(entry).copied()),
         // JSON is text; names are keys, which are bytes there.
         Value::Rows(text) => query.bind(text.clone()),
         Value::Text(text) => query.bind(text.clone().into_bytes()),
-        Value::Texts(texts) | Value::Pairs(texts, _) => {
+        Value::Texts(texts) => {
             query.bind(texts.get(entry).cloned().unwrap_or_default().into_bytes())
         }
     }

@@ -42,6 +42,8 @@ CREATE TABLE IF NOT EXISTS portolan_offers (
     KEY portolan_offers_id (ns, id)
 ) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4;
 CREATE TABLE IF NOT EXISTS portolan_leases (
+    -- A number of one connect: what a beat names instead of id and epoch.
+    slot     BIGINT NOT NULL PRIMARY KEY,
     ns       BIGINT NOT NULL,
     id       VARBINARY(255) NOT NULL,
     epoch    BIGINT NOT NULL,
@@ -51,7 +53,7 @@ CREATE TABLE IF NOT EXISTS portolan_leases (
     term     BIGINT NOT NULL,
     -- What watchers were told last: 0 online, 1 offline.
     told     BIGINT NOT NULL,
-    PRIMARY KEY (ns, id)
+    UNIQUE KEY portolan_leases_id (ns, id)
 ) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4;
 CREATE TABLE IF NOT EXISTS portolan_changes (
     ns        BIGINT NOT NULL,

@@ -10,7 +10,7 @@ use sqlx::{Column as _, ConnectOptions as _, Postgres, Row as _, TypeInfo as _};
 use super::{Dialect, Fault, Notice, Settings};
 use crate::connection::{Cell, Connection, connection};
 use crate::statement::{Column, Kind, Lists, Slot, Value, Words};
-use crate::statements::BEAT_IN_ORDER;
+use crate::statements::BEAT;
 
 /// The parameters of a URL that the driver understands.
 pub(super) const PARAMETERS: &[&str] =
@@ -111,7 +111,7 @@ impl Dialect for PostgresDialect {
     }
 
     fn beat(&self) -> &'static str {
-        BEAT_IN_ORDER
+        BEAT
     }
 
     async fn reason(&self) -> Option<sqlx::Error> {
@@ -165,17 +165,15 @@ fn bind<'q>(
     slot: Slot,
     values: &[Value],
 ) -> Query<'q, Postgres, PgArguments> {
-    match slot {
-        Slot::Now => query, // The server has a clock of its own.
-        Slot::Seconds(place) | Slot::Second(place, _) => match &values[place] {
-            Value::Pairs(_, numbers) => query.bind(numbers.clone()),
-            _ => query.bind(Vec::<i64>::new()),
-        },
-        Slot::Whole(place) | Slot::Entry(place, _) => match &values[place] {
-            Value::Int(number) => query.bind(*number),
-            Value::Text(text) | Value::Rows(text) => query.bind(text.clone()),
-            Value::Texts(texts) | Value::Pairs(texts, _) => query.bind(texts.clone()),
-        },
+    let value = match slot {
+        Slot::Whole(place) | Slot::Entry(place, _) => &values[place],
+        Slot::Now => return query, // The server has a clock of its own.
+    };
+    match value {
+        Value::Int(number) => query.bind(*number),
+        Value::Ints(numbers) => query.bind(numbers.clone()),
+        Value::Text(text) | Value::Rows(text) => query.bind(text.clone()),
+        Value::Texts(texts) => query.bind(texts.clone()),
     }
 }
 

@@ -43,6 +43,8 @@ CREATE INDEX portolan_offers_id ON portolan_offers (ns, id);
 -- Half of each page is left free and no index holds what a beat changes, so a
 -- beat is a heap-only update that needs no vacuum.
 CREATE TABLE portolan_leases (
+    -- A number of one connect: what a beat names instead of id and epoch.
+    slot     BIGINT PRIMARY KEY,
     ns       BIGINT NOT NULL,
     id       TEXT COLLATE "C" NOT NULL,
     epoch    BIGINT NOT NULL,
@@ -52,7 +54,7 @@ CREATE TABLE portolan_leases (
     term     BIGINT NOT NULL,
     -- What watchers were told last: 0 online, 1 offline.
     told     BIGINT NOT NULL,
-    PRIMARY KEY (ns, id)
+    UNIQUE (ns, id)
 ) WITH (fillfactor = 50);
 CREATE TABLE portolan_changes (
     ns        BIGINT NOT NULL,

@@ -16,6 +16,7 @@ use super::{Dialect, Fault, Notice, Settings};
 use crate::boot_clock;
 use crate::connection::{Cell, Connection, Row, connection};
 use crate::statement::{Column, Finished, Lists, Slot, Value, Words};
+use crate::statements::BEAT_ALONE;
 
 /// The parameters of a URL that are about SQLite alone.
 pub(super) const PARAMETERS: &[&str] = &["synchronous"];
@@ -130,6 +131,10 @@ impl Dialect for SqliteDialect {
         Ok(Some(Box::new(Looking { connection, version })))
     }
 
+    fn beat(&self) -> &'static str {
+        BEAT_ALONE
+    }
+
     fn fault(&self, code: &str) -> Fault {
         // Extended codes hold the primary one in their low byte.
         match code.parse::<u32>().map_or(0, |code| code & 0xff) {
@@ -221,19 +226,13 @@ fn bind<'q>(
 ) -> Query<'q, Sqlite, SqliteArguments> {
     let value = match slot {
         Slot::Now => &values[values.len() - 1],
-        Slot::Whole(place)
-        | Slot::Entry(place, _)
-        | Slot::Second(place, _)
-        | Slot::Seconds(place) => &values[place],
+        Slot::Whole(place) | Slot::Entry(place, _) => &values[place],
     };
     match value {
         Value::Int(number) => query.bind(*number),
         Value::Text(text) | Value::Rows(text) => query.bind(text.clone()),
         Value::Texts(texts) => query.bind(json(texts)),
-        Value::Pairs(texts, numbers) => {
-            let pairs: Vec<_> = texts.iter().zip(numbers).collect();
-            query.bind(json(&pairs))
-        }
+        Value::Ints(numbers) => query.bind(json(numbers)),
     }
 }
 

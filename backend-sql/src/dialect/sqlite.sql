@@ -41,6 +41,8 @@ CREATE TABLE portolan_offers (
 ) WITHOUT ROWID;
 CREATE INDEX portolan_offers_id ON portolan_offers (ns, id);
 CREATE TABLE portolan_leases (
+    -- A number of one connect: what a beat names instead of id and epoch.
+    slot     INTEGER PRIMARY KEY,
     ns       INTEGER NOT NULL,
     id       TEXT NOT NULL,
     epoch    INTEGER NOT NULL,
@@ -50,8 +52,8 @@ CREATE TABLE portolan_leases (
     term     INTEGER NOT NULL,
     -- What watchers were told last: 0 online, 1 offline.
     told     INTEGER NOT NULL,
-    PRIMARY KEY (ns, id)
-) WITHOUT ROWID;
+    UNIQUE (ns, id)
+);
 CREATE TABLE portolan_changes (
     ns        INTEGER NOT NULL,
     position  INTEGER NOT NULL,

@@ -34,9 +34,12 @@ pub(super) async fn rows_with_nulls_are_passed_over(place: &Place) -> Result<(),
         None => "x'ff00fe'",
     };
     let ns = "(SELECT id FROM portolan_namespaces WHERE name = 'default')";
-    for (at, format, record) in
-        [("n1", junk, "'{}'"), ("n2", "1", junk), ("n3", junk, junk), ("n4", "-1", "''")]
-    {
+    for (slot, at, format, record) in [
+        (-1, "n1", junk, "'{}'"),
+        (-2, "n2", "1", junk),
+        (-3, "n3", junk, junk),
+        (-4, "n4", "-1", "''"),
+    ] {
         admin
             .run(&format!(
                 "INSERT INTO portolan_instances (ns, id, format, record)
@@ -45,8 +48,9 @@ pub(super) async fn rows_with_nulls_are_passed_over(place: &Place) -> Result<(),
             .await?;
         admin
             .run(&format!(
-                "INSERT INTO portolan_leases (ns, id, epoch, ttl, ttd, beat_at, term, told)
-                 SELECT {ns}, '{at}', 1, -5, 9223372036854775807, 0, 1, 99 FROM portolan_clock"
+                "INSERT INTO portolan_leases
+                     (slot, ns, id, epoch, ttl, ttd, beat_at, term, told)
+                 SELECT {slot}, {ns}, '{at}', 1, -5, 9223372036854775807, 0, 1, 99 FROM portolan_clock"
             ))
             .await?;
         admin

@@ -75,9 +75,12 @@ impl Admin {
     /// the default namespace.
     pub(crate) async fn plant_junk(&mut self) -> Result<(), Absent> {
         let ns = "(SELECT id FROM portolan_namespaces WHERE name = 'default')";
-        for (id, format, record) in
-            [("junk", 1, "{\"id\":"), ("newer", 7, "{}"), ("i", 1, "[]"), ("", 1, "null")]
-        {
+        for (slot, id, format, record) in [
+            (-1, "junk", 1, "{\"id\":"),
+            (-2, "newer", 7, "{}"),
+            (-3, "i", 1, "[]"),
+            (-4, "", 1, "null"),
+        ] {
             // The record of an instance that is there is left alone.
             if id != "i" {
                 self.run(&format!(
@@ -86,8 +89,9 @@ impl Admin {
                 ))
                 .await?;
                 self.run(&format!(
-                    "INSERT INTO portolan_leases (ns, id, epoch, ttl, ttd, beat_at, term, told)
-                     SELECT {ns}, '{id}', 1, 1000000, 1000000, 9000000000000000, 1, 0
+                    "INSERT INTO portolan_leases
+                         (slot, ns, id, epoch, ttl, ttd, beat_at, term, told)
+                     SELECT {slot}, {ns}, '{id}', 1, 1000000, 1000000, 9000000000000000, 1, 0
                      FROM portolan_clock"
                 ))
                 .await?;
