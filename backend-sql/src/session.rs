@@ -47,6 +47,12 @@ impl Session {
         Ok(Self { dialect, connection, busy: false, limit })
     }
 
+    /// Lets statements take longer: those that wait for their turn to write.
+    pub(crate) fn patient(mut self) -> Self {
+        self.limit *= 2;
+        self
+    }
+
     /// Runs a query.
     pub(crate) async fn rows(&mut self, text: &str, values: &[Value]) -> Result<Vec<Row>, Failed> {
         let finished = finish(&*self.dialect, text, values);

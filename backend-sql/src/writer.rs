@@ -142,7 +142,7 @@ impl Committer {
         {
             return Ok(kept);
         }
-        let mut session = self.store.session().await?;
+        let mut session = self.store.session().await?.patient();
         session.begin().await?;
         Ok(session)
     }

@@ -115,7 +115,7 @@ pub fn main_with_wires(
     }
     let report = Arc::new(Mutex::new(Report::default()));
     let trials = jobs.into_iter().map(|job| job.trial(&gaps, &report));
-    let conclusion = run_trials(trials.collect());
+    let conclusion = run_trials(trials.collect(), threads());
     let report = report.lock().unwrap_or_else(PoisonError::into_inner);
     print!("{}", report.summary());
     if let Err(error) = write_report(&report) {
@@ -149,10 +149,11 @@ impl Job {
     }
 }
 
-/// Runs trials by the arguments of `cargo test`, several name filters included.
-pub fn run_trials(mut trials: Vec<Trial>) -> Conclusion {
+/// Runs trials by the arguments of `cargo test`, several name filters included;
+/// on so many threads, unless an argument says otherwise.
+pub fn run_trials(mut trials: Vec<Trial>, threads: Option<usize>) -> Conclusion {
     let (mut arguments, filters) = arguments();
-    arguments.test_threads = arguments.test_threads.or_else(threads);
+    arguments.test_threads = arguments.test_threads.or(threads);
     trials.retain(|trial| filters.is_empty() || filters.iter().any(|f| trial.name().contains(f)));
     libtest_mimic::run(&arguments, trials)
 }

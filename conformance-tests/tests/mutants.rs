@@ -25,7 +25,7 @@ fn main() -> ExitCode {
         Trial::test(name, move || hunt(mutant, &caught).map_err(Into::into))
             .with_kind(mutant.clause)
     });
-    let conclusion = run_trials(trials.collect());
+    let conclusion = run_trials(trials.collect(), None);
     let caught = caught.lock().unwrap_or_else(PoisonError::into_inner);
     if !caught.is_empty() {
         let hunted = conclusion.num_passed + conclusion.num_failed;

@@ -24,7 +24,10 @@ pub(super) struct PostgresDialect {
 
 impl PostgresDialect {
     pub(super) fn open(settings: &Settings) -> Result<Self, sqlx::Error> {
-        let mut options: PgConnectOptions = settings.url.parse()?;
+        // Every statement looks rows up by keys, whatever the values: planning each
+        // anew takes longer than running it.
+        let options: PgConnectOptions = settings.url.parse()?;
+        let mut options = options.options([("plan_cache_mode", "force_generic_plan")]);
         let schema = settings.schema.as_deref();
         if let Some(schema) = schema {
             let path = format!("\"{}\"", schema.replace('"', "\"\""));
