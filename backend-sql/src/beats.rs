@@ -6,12 +6,12 @@ mod slots;
 use std::sync::Arc;
 use std::time::Duration;
 
-use registry_api::{Beat, BeatOutcome, Epoch, Error, ErrorKind, InstanceId, Result};
-use tokio::sync::{mpsc, oneshot};
+use registry_api::{Beat, BeatOutcome, Epoch, ErrorKind, InstanceId, Result};
+use tokio::sync::mpsc;
 
 use self::renew::renew;
 use self::slots::Slots;
-use crate::lane::{Lane, closed};
+use crate::lane::{Call, Lane, again, ask};
 use crate::session::Session;
 use crate::store::Store;
 
@@ -25,17 +25,13 @@ const WAITING: usize = 1_024;
 /// One life that is said to be alive.
 type Life = (InstanceId, Epoch);
 
-/// A call that waits for its outcomes.
-struct Call {
-    count: usize,
-    lives: Vec<Life>,
-    answer: oneshot::Sender<Result<Vec<BeatOutcome>>>,
-}
+/// Lives that wait for their outcomes.
+type Asked = Call<Vec<Life>, Vec<BeatOutcome>>;
 
 /// Takes beats; its task ends with it.
 #[derive(Debug)]
 pub(crate) struct Beats {
-    calls: mpsc::Sender<Call>,
+    calls: mpsc::Sender<Asked>,
     _lane: Lane,
 }
 
@@ -49,46 +45,38 @@ impl Beats {
 
     /// Renews leases: one outcome per beat, in order.
     pub(crate) async fn beat(&self, beats: &[Beat]) -> Result<Vec<BeatOutcome>> {
-        let lives: Vec<_> = beats.iter().map(|beat| (beat.id.clone(), beat.epoch)).collect();
-        let (answer, answered) = oneshot::channel();
-        let sent = self.calls.try_send(Call { count: lives.len(), lives, answer });
-        sent.map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => {
-                Error::new(ErrorKind::Overloaded, "too many heartbeats wait for the database")
-            }
-            mpsc::error::TrySendError::Closed(_) => closed(),
-        })?;
-        answered.await.unwrap_or_else(|_| Err(closed()))
+        let lives = beats.iter().map(|beat| (beat.id.clone(), beat.epoch)).collect();
+        ask(&self.calls, lives, "too many heartbeats wait for the database").await
     }
 }
 
 struct Flusher {
     store: Arc<Store>,
-    waiting: mpsc::Receiver<Call>,
+    waiting: mpsc::Receiver<Asked>,
     session: Option<Session>,
     slots: Slots,
 }
 
 impl Flusher {
     async fn run(mut self) {
-        while let Some(mut calls) = self.next().await {
-            let lives = calls.iter_mut().flat_map(|call| std::mem::take(&mut call.lives));
+        while let Some(calls) = self.next().await {
+            let lives = calls.iter().flat_map(|call| call.question.iter().cloned());
             let done = self.flush(lives.collect()).await;
             let mut outcomes = done.map(Vec::into_iter);
             for call in calls {
                 let answer = match &mut outcomes {
-                    Ok(outcomes) => Ok(outcomes.take(call.count).collect()),
+                    Ok(outcomes) => Ok(outcomes.take(call.question.len()).collect()),
                     Err(error) => Err(again(error)),
                 };
-                let _ = call.answer.send(answer); // Nobody may wait any more.
+                call.answer(answer);
             }
         }
     }
 
     /// The calls of one window.
-    async fn next(&mut self) -> Option<Vec<Call>> {
+    async fn next(&mut self) -> Option<Vec<Asked>> {
         let first = self.waiting.recv().await?;
-        let mut count = first.count;
+        let mut count = first.question.len();
         let mut calls = vec![first];
         let window = tokio::time::sleep(WINDOW);
         tokio::pin!(window);
@@ -97,7 +85,7 @@ impl Flusher {
                 biased;
                 call = self.waiting.recv() => {
                     let Some(call) = call else { break };
-                    count += call.count;
+                    count += call.question.len();
                     calls.push(call);
                 }
                 () = &mut window => break,
@@ -134,15 +122,4 @@ impl Flusher {
         self.session = Some(session);
         Ok(done)
     }
-}
-
-/// The same error for one more caller.
-pub(crate) fn again(error: &Error) -> Error {
-    let applied = match error.may_have_applied() {
-        true => registry_api::Applied::Unknown,
-        false => registry_api::Applied::No,
-    };
-    let facts = error.facts().map(|(key, value)| (key.to_owned(), value.to_owned()));
-    let copy = Error::new(error.kind(), error.message()).applied(applied);
-    facts.fold(copy, |copy, (key, value)| copy.with(key, value))
 }

@@ -1,12 +1,14 @@
 //! When the tables are followed: while somebody watches, and a little longer.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use registry_api::kernel::Backoff;
-use registry_api::{Published, Result};
+use registry_api::{Published, Result, Scope, WatchFrom, WatchStream};
 use tokio::sync::Mutex;
 
+use crate::dialect::Notice;
+use crate::fault::{to_error, too_late};
 use crate::lane::Lane;
 use crate::news::News;
 use crate::store::Store;
@@ -18,13 +20,15 @@ const IDLE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Following {
     store: Arc<Store>,
+    /// Held while a watcher joins and while the last one is found to have left,
+    /// so that nobody joins what is just given up.
     running: Mutex<Option<Running>>,
 }
 
 #[derive(Debug)]
 struct Running {
     news: Arc<News>,
-    lane: Lane,
+    _lane: Lane,
 }
 
 impl Following {
@@ -32,18 +36,30 @@ impl Following {
         Self { store, running: Mutex::default() }
     }
 
-    /// The copy, as it is now.
-    pub(crate) async fn news(&self) -> Result<Arc<News>> {
+    /// A watch. What was committed before it was asked for is in its first item.
+    pub(crate) async fn watch(
+        self: &Arc<Self>,
+        scope: &Scope,
+        from: WatchFrom,
+        interval: Duration,
+    ) -> Result<WatchStream> {
         let mut running = self.running.lock().await;
-        if let Some(running) = running.as_ref().filter(|running| !running.lane.is_finished()) {
-            let news = Arc::clone(&running.news);
-            news.catch_up().await?;
-            return Ok(news);
+        let news = match &*running {
+            Some(running) => {
+                running.news.catch_up().await?;
+                Arc::clone(&running.news)
+            }
+            None => {
+                let news = Arc::new(News::begin(Arc::clone(&self.store)).await?);
+                let task = follow(Arc::clone(&self.store), Arc::clone(&news), Arc::downgrade(self));
+                *running = Some(Running { news: Arc::clone(&news), _lane: Lane::spawn(task) });
+                news
+            }
+        };
+        if let WatchFrom::Revision(revision) = from {
+            news.reach_back(revision).await?;
         }
-        let news = Arc::new(News::begin(Arc::clone(&self.store)).await?);
-        let lane = Lane::spawn(follow(Arc::clone(&self.store), Arc::clone(&news)));
-        *running = Some(Running { news: Arc::clone(&news), lane });
-        Ok(news)
+        Ok(news.follow(scope, from, interval))
     }
 
     /// Whether anybody watches.
@@ -53,10 +69,20 @@ impl Following {
         };
         running.as_ref().is_some_and(|running| !running.news.hub().is_empty())
     }
+
+    /// Gives the copy up if nobody watches; whether it is given up.
+    async fn give_up(&self, news: &News) -> bool {
+        let mut running = self.running.lock().await;
+        let idle = news.hub().is_empty();
+        if idle {
+            *running = None;
+        }
+        idle
+    }
 }
 
 /// Follows until nobody watches any more. What breaks is opened again.
-async fn follow(store: Arc<Store>, news: Arc<News>) {
+async fn follow(store: Arc<Store>, news: Arc<News>, following: Weak<Following>) {
     let seed = fastrand::u64(..);
     let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1), seed);
     let mut needed = store.clock.now();
@@ -65,7 +91,10 @@ async fn follow(store: Arc<Store>, news: Arc<News>) {
         if !news.hub().is_empty() {
             needed = store.clock.now();
         } else if store.clock.now().since(needed) > IDLE {
-            return;
+            let Some(following) = following.upgrade() else { return };
+            if following.give_up(&news).await {
+                return;
+            }
         }
         match step(&store, &news, &mut notice).await {
             Ok(()) => backoff.reset(),
@@ -78,7 +107,7 @@ async fn follow(store: Arc<Store>, news: Arc<News>) {
     }
 }
 
-type Notices = Option<Option<Box<dyn crate::dialect::Notice>>>;
+type Notices = Option<Option<Box<dyn Notice>>>;
 
 /// Waits for news, and reads it.
 async fn step(store: &Store, news: &News, notice: &mut Notices) -> Result<()> {
@@ -87,9 +116,8 @@ async fn step(store: &Store, news: &News, notice: &mut Notices) -> Result<()> {
     } else {
         // First the ear, then the look: what comes in between is heard.
         let opened = tokio::time::timeout(store.timeout, store.dialect.notice()).await;
-        let opened = opened.map_err(|_| crate::fault::too_late())?;
-        let dialect = &*store.dialect;
-        *notice = Some(opened.map_err(|error| crate::fault::to_error(Some(dialect), error))?);
+        let opened = opened.map_err(|_| too_late())?;
+        *notice = Some(opened.map_err(|error| to_error(Some(&*store.dialect), error))?);
     }
     news.catch_up().await
 }

@@ -144,8 +144,9 @@ impl News {
     /// Whether there is anything to read. Where asking is cheap it is asked first.
     async fn is_behind(&self, session: &mut Session, state: &State) -> Result<bool> {
         let rows = session.rows(POSITION, &[self.store.ns.into()]).await?;
-        let position = rows.first().and_then(|row| row.count(0)).ok_or_else(no_namespace)?;
-        Ok(position != state.position())
+        let read = || Some((rows.first()?.count(0)?, rows.first()?.count(1)?));
+        let (position, era) = read().ok_or_else(no_namespace)?;
+        Ok(position != state.position() || era != state.catalogue().revision().era.0)
     }
 
     /// Takes entries over; whether they follow on what is there.

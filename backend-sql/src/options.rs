@@ -147,3 +147,31 @@ impl Debug for SqlOptions {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(url: &str) -> String {
+        SqlOptions::parse(url).err().map(|error| error.to_string()).unwrap_or_default()
+    }
+
+    #[test]
+    fn what_cannot_be_understood_is_named_with_the_way_out() {
+        assert!(refusal("sqlite:").contains("sqlite:portolan.db"));
+        assert!(refusal("postgres:h/db").contains("postgres://user:password@host"));
+        assert!(refusal("mysql://h/db?pool=0").contains("pool must be from 1 to 100"));
+        assert!(refusal("sqlite:x?sslmode=require").contains("namespace, pool, synchronous"));
+        assert!(refusal("sqlite:x?schema=y").contains("schema"));
+        assert!(refusal("redis://h").contains("sqlite:, postgres: or mysql:"));
+    }
+
+    #[test]
+    fn a_password_is_passed_on_and_never_shown() {
+        let url = "postgres://me:secret@h:1/db?pool=2&sslmode=require&namespace=shop";
+        let options = SqlOptions::parse(url).unwrap();
+        assert_eq!(options.settings.url, "postgres://me:secret@h:1/db?sslmode=require");
+        assert_eq!(options.settings.connections, LANES + 2);
+        assert!(!format!("{options:?}").contains("secret"));
+    }
+}

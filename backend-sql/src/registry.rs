@@ -8,8 +8,8 @@ use futures_util::future::try_join_all;
 use registry_api::kernel::{Command, Outcome};
 use registry_api::{
     Beat, BeatOutcome, Capabilities, Capability, Clock, Guard, Info, InstanceRef, InstanceSpec,
-    Lease, Limits, Owner, Published, Query, Registration, Registry, Result, Scope, ServiceName,
-    ServiceRecord, View, WatchFrom, WatchStream,
+    Lease, Limits, Owner, Query, Registration, Registry, Result, Scope, ServiceName, ServiceRecord,
+    View, WatchFrom, WatchStream,
 };
 
 use crate::beats::Beats;
@@ -120,12 +120,10 @@ impl Registry for SqlRegistry {
     }
 
     async fn watch(&self, scope: &Scope, from: WatchFrom) -> Result<WatchStream> {
-        let news = self.following.news().await?;
-        if let WatchFrom::Revision(revision) = from {
-            news.reach_back(revision).await?;
-        }
+        let interval = self.info.limits.progress_interval;
+        let watch = self.following.watch(scope, from, interval).await?;
         // Somebody watches: leases are looked at more often.
         self.store.revived.notify_one();
-        Ok(news.follow(scope, from, self.info.limits.progress_interval))
+        Ok(watch)
     }
 }

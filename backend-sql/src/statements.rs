@@ -196,7 +196,7 @@ pub(crate) const PAST: &str = "SELECT h.position, h.number, h.format, h.entries
      FROM portolan_changes h JOIN portolan_namespaces n ON n.id = h.ns
      WHERE h.ns = $1 AND h.number >= $2 AND h.position < $3 AND h.events > n.events - $4
      ORDER BY h.position, h.place";
-pub(crate) const POSITION: &str = "SELECT position FROM portolan_namespaces WHERE id = $1";
+pub(crate) const POSITION: &str = "SELECT position, era FROM portolan_namespaces WHERE id = $1";
 
 // Sweeping.
 

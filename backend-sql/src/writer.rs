@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use registry_api::kernel::{Command, Outcome};
-use registry_api::{Applied, Error, ErrorKind, InstanceId, InstanceSpec, Result};
-use tokio::sync::{mpsc, oneshot};
+use registry_api::{Applied, InstanceId, InstanceSpec, Result};
+use tokio::sync::mpsc;
 
-use crate::beats::again;
 use crate::dialect::Fault;
-use crate::lane::{Lane, closed};
+use crate::lane::{Call, Lane, again, ask};
 use crate::retry::Tries;
 use crate::session::{Failed, Session};
 use crate::statements::CLEAR;
@@ -31,15 +30,12 @@ pub(crate) enum Work {
 }
 
 /// A write that waits for its answer.
-struct Call {
-    work: Work,
-    answer: oneshot::Sender<Result<Outcome>>,
-}
+type Asked = Call<Work, Outcome>;
 
 /// Takes writes; its task ends with it.
 #[derive(Clone, Debug)]
 pub(crate) struct Writer {
-    calls: mpsc::Sender<Call>,
+    calls: mpsc::Sender<Asked>,
     _lane: Arc<Lane>,
 }
 
@@ -52,40 +48,34 @@ impl Writer {
 
     /// Writes, together with others.
     pub(crate) async fn write(&self, work: Work) -> Result<Outcome> {
-        let (answer, answered) = oneshot::channel();
-        let sent = self.calls.try_send(Call { work, answer });
-        sent.map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => {
-                Error::new(ErrorKind::Overloaded, "too many writes wait for the database")
-            }
-            mpsc::error::TrySendError::Closed(_) => closed(),
-        })?;
-        answered.await.unwrap_or_else(|_| Err(closed()))
+        ask(&self.calls, work, "too many writes wait for the database").await
     }
 }
 
 struct Committer {
     store: Arc<Store>,
-    waiting: mpsc::Receiver<Call>,
+    waiting: mpsc::Receiver<Asked>,
     /// A call that was too much for the last transaction.
-    held: Option<Call>,
+    held: Option<Asked>,
     session: Option<Session>,
 }
 
 impl Committer {
     async fn run(mut self) {
         while let Some(calls) = self.next().await {
-            let works: Vec<_> = calls.iter().map(|call| call.work.clone()).collect();
+            let works: Vec<_> = calls.iter().map(|call| call.question.clone()).collect();
             match self.commit(&works).await {
                 Ok(outcomes) => {
                     self.store.written.notify_one();
                     for (call, outcome) in calls.into_iter().zip(outcomes) {
-                        let _ = call.answer.send(Ok(outcome)); // Nobody may wait any more.
+                        call.answer(Ok(outcome));
                     }
                 }
                 Err(error) => {
+                    // The callers get copies, without the driver's own words.
+                    tracing::debug!(?error, "a transaction failed");
                     for call in calls {
-                        let _ = call.answer.send(Err(again(&error)));
+                        call.answer(Err(again(&error)));
                     }
                 }
             }
@@ -93,15 +83,15 @@ impl Committer {
     }
 
     /// The writes of the next transaction: all that wait, within bounds.
-    async fn next(&mut self) -> Option<Vec<Call>> {
+    async fn next(&mut self) -> Option<Vec<Asked>> {
         let first = match self.held.take() {
             Some(held) => held,
             None => self.waiting.recv().await?,
         };
-        let (mut count, mut bytes) = weight(&first.work);
+        let (mut count, mut bytes) = weight(&first.question);
         let mut calls = vec![first];
         while let Ok(call) = self.waiting.try_recv() {
-            let (more, more_bytes) = weight(&call.work);
+            let (more, more_bytes) = weight(&call.question);
             (count, bytes) = (count + more, bytes + more_bytes);
             if count > MOST || bytes > BYTES {
                 self.held = Some(call);

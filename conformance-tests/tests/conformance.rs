@@ -13,10 +13,11 @@ use conformance_tests::Target;
 use conformance_tests::calls::Wire;
 
 fn main() -> ExitCode {
-    let targets: [Arc<dyn Target>; 5] = [
+    let targets: [Arc<dyn Target>; 6] = [
         Arc::new(memory::target()),
         Arc::new(thrift::ThriftTarget),
         Arc::new(sql::SqliteTarget),
+        Arc::new(thrift::SqliteThriftTarget),
         Arc::new(sql::ServerTarget::new(sql::Kind::Postgres)),
         Arc::new(sql::ServerTarget::new(sql::Kind::MySql)),
     ];

@@ -77,6 +77,7 @@ list! {
     rows {
         rows_with_nulls_are_passed_over
         rows_of_a_newer_program_are_left_alone
+        a_restored_backup_is_another_era
     }
     schema {
         many_migrators_at_once_make_one_schema

@@ -1,7 +1,7 @@
 //! Rows that this program did not write.
 
 use conformance_tests::fixtures::{beat, id, instance, life, query, scope};
-use portolan::{Query, RegistryExt, WatchFrom};
+use portolan::{Query, RegistryExt, WatchFrom, WatchItem};
 
 use super::contention::{lasting, next, upserts};
 use super::{Outcome, Place, check};
@@ -99,4 +99,43 @@ pub(super) async fn rows_of_a_newer_program_are_left_alone(place: &Place) -> Res
     check(view.instance(&id("newer")).is_none(), "it was understood by accident")?;
     let left = admin.number("SELECT COUNT(*) FROM portolan_instances WHERE id = 'newer'").await?;
     check(left == 1, "it was removed")
+}
+
+/// The tables as they were a few writes ago. Who watched must not mix both.
+pub(super) async fn a_restored_backup_is_another_era(place: &Place) -> Result<(), Outcome> {
+    let database = place.database().await?;
+    let handle = database.open().await?;
+    let kept = handle.connect_one(instance("i", "a", lasting())).await?;
+    let mut watch = handle.watch(&scope("a"), WatchFrom::Now).await?;
+    next(&mut watch).await?;
+    for name in ["j", "k"] {
+        handle.connect_one(instance(name, "a", lasting())).await?;
+        next(&mut watch).await?;
+    }
+    let mut admin = database.admin().await?;
+    let begin = if database.kind.is_none() { "BEGIN IMMEDIATE" } else { "BEGIN" };
+    for text in [
+        begin,
+        "UPDATE portolan_namespaces SET number = 1, position = 1, events = 1",
+        "DELETE FROM portolan_changes WHERE position >= 1",
+        "DELETE FROM portolan_instances WHERE id <> 'i'",
+        "DELETE FROM portolan_offers WHERE id <> 'i'",
+        "DELETE FROM portolan_leases WHERE id <> 'i'",
+        "COMMIT",
+    ] {
+        admin.run(text).await?;
+    }
+    let WatchItem::Reset(view) = next(&mut watch).await? else {
+        return Err(Outcome::Broken("the watcher was not told to begin anew".into()));
+    };
+    let there: Vec<_> = view.instances.iter().map(|i| i.id.to_string()).collect();
+    check(there == ["i"], format_args!("the reset shows {there:?}"))?;
+    check(view.revision.era != kept.revision.era, "it is the same era")?;
+    handle.connect_one(instance("l", "a", lasting())).await?;
+    let seen = upserts(&next(&mut watch).await?);
+    check(seen == ["l"], format_args!("then it saw {seen:?}"))?;
+    // Who remembers a revision of before begins anew, too.
+    let mut resumed = handle.watch(&scope("a"), WatchFrom::Revision(kept.revision)).await?;
+    let reset = matches!(next(&mut resumed).await?, WatchItem::Reset(_));
+    check(reset, "a revision of another era was resumed")
 }

@@ -1,10 +1,12 @@
 //! The memory backend behind the registry's own Thrift service: in virtual
 //! time, over pipes that can be cut.
 
+mod durable;
 mod elsewhere;
 
 use std::sync::Arc;
 
+pub(crate) use self::durable::SqliteThriftTarget;
 use self::elsewhere::Elsewhere;
 use async_trait::async_trait;
 use backend_memory::{MemoryOptions, MemoryStore};

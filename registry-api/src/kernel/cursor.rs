@@ -7,15 +7,17 @@ use super::catalogue::Catalogue;
 use super::change::HealthChange;
 use super::compact::compact;
 use super::history::{Entry, History};
-use crate::instance::Health;
+use crate::instance::{Health, Presence};
 use crate::query::{Scope, View};
-use crate::revision::Revision;
+use crate::revision::{Era, Revision};
 use crate::watch::{Event, WatchFrom, WatchItem};
 
 /// A watcher's scope and its position in the history.
 #[derive(Debug)]
 pub struct Cursor {
     scope: Scope,
+    /// Positions of another history mean nothing here.
+    era: Era,
     position: u64,
     first: Option<WatchItem>,
     resumed: Option<Resumed>,
@@ -41,11 +43,13 @@ impl Cursor {
             }
             WatchFrom::Now | WatchFrom::Revision(_) => None,
         };
+        let era = history.floor().era;
         let Some((after, position)) = resumed else {
             let first = Some(WatchItem::Reset(snapshot(&scope, catalogue, history)));
-            return Self { scope, position: history.end(), first, resumed: None };
+            return Self { scope, era, position: history.end(), first, resumed: None };
         };
         Self {
+            era,
             first: Some(offline_since(&scope, after, history)),
             scope,
             position,
@@ -58,8 +62,11 @@ impl Cursor {
         if let Some(first) = self.first.take() {
             return Some(first);
         }
-        if !history.reaches(self.position) {
+        let era = history.floor().era;
+        if era != self.era || !history.reaches(self.position) {
+            self.era = era;
             self.position = history.end();
+            self.resumed = None;
             return Some(WatchItem::Reset(snapshot(&self.scope, catalogue, history)));
         }
         if history.end() - self.position > BEHIND {
@@ -124,7 +131,9 @@ fn snapshot(scope: &Scope, catalogue: &Catalogue, history: &History) -> View {
 /// knows and that is not online. Sent even where there is none, because it says
 /// that all others are.
 fn offline_since(scope: &Scope, after: Revision, history: &History) -> WatchItem {
-    let known = history.told_offline().filter(|p| p.revision <= after);
+    // What was written in an era before is known to everybody in this one.
+    let newer = |p: &Presence| p.revision.era == after.era && p.revision > after;
+    let known = history.told_offline().filter(|p| !newer(p));
     let offline = known.filter(|p| scope.has_instance(&p.id, &p.offers));
     let events: Vec<_> = offline
         .map(|presence| Event::Health {

@@ -159,7 +159,8 @@ impl History {
 
     /// Whether everything from `position` on is still here.
     pub(super) fn reaches(&self, position: u64) -> bool {
-        self.entries.first().map_or(self.end, |(oldest, _)| *oldest) <= position
+        let oldest = self.entries.first().map_or(self.end, |(oldest, _)| *oldest);
+        (oldest..=self.end).contains(&position)
     }
 
     /// The entries from `position` on.
