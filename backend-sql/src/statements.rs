@@ -60,7 +60,7 @@ pub(crate) const TURN: &str = "SELECT n.era, n.number, n.position, n.events,
 pub(crate) const LOCK_LEASES: &str = concat!(
     "SELECT l.id, l.epoch, l.told, ",
     state!(),
-    " FROM portolan_leases l,
+    ", l.slot FROM portolan_leases l,
          (SELECT {int $3} AS term, {int $4} AS since, {int $5} AS now) c
      WHERE l.ns = $1 AND l.id {among $2}{lock}"
 );
@@ -87,6 +87,9 @@ pub(crate) const INSERT_LEASES: &str =
     "INSERT INTO portolan_leases (slot, ns, id, epoch, ttl, ttd, beat_at, term, told)
      SELECT r.slot, {int $1}, r.id, r.epoch, r.ttl, r.ttd, {now}, {int $3}, 0
      FROM {rows $2 slot int, id name, epoch int, ttl int, ttd int} r";
+/// A lease that goes on: the row stays, for beats that wait for it.
+pub(crate) const RENEW_LEASES: &str = "UPDATE portolan_leases
+     SET beat_at = {now}, term = $1, told = 0 WHERE slot {among $2}";
 pub(crate) const INSERT_SERVICES: &str =
     "INSERT INTO portolan_services (ns, name, owner, format, record)
      SELECT {int $1}, r.name, r.owner, 1, r.record

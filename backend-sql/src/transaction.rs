@@ -41,7 +41,7 @@ pub(crate) async fn attempt(
     let loaded = load::load(store, session, &head, works).await?;
     let mut state = loaded.state(&head);
     let outcomes = decide(&mut state, &loaded, works);
-    let saving = Saving::new(&head, &state, &outcomes);
+    let saving = Saving::new(&head, &state, &outcomes, &loaded);
     if saving.is_empty() {
         session.rollback().await?;
         return Ok(Attempt::Committed(outcomes));

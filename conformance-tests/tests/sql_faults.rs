@@ -23,7 +23,7 @@ fn main() -> ExitCode {
             let title = format!("{}/faults::{name}", place.name());
             trials.push(Trial::ignorable_test(title, move || {
                 let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-                let limit = std::time::Duration::from_secs(90);
+                let limit = std::time::Duration::from_secs(180);
                 let done =
                     runtime.block_on(async { tokio::time::timeout(limit, run(&place)).await });
                 conclude(done.map_err(|_| Failed::from("it did not end in time"))?)

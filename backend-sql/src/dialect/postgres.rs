@@ -27,7 +27,10 @@ impl PostgresDialect {
         // Every statement looks rows up by keys, whatever the values: planning each
         // anew takes longer than running it.
         let options: PgConnectOptions = settings.url.parse()?;
-        let mut options = options.options([("plan_cache_mode", "force_generic_plan")]);
+        // And the rows of a list are to be taken in the order of their keys, so that
+        // no two statements wait for each other in a circle.
+        let planner = [("plan_cache_mode", "force_generic_plan"), ("enable_bitmapscan", "off")];
+        let mut options = options.options(planner);
         let schema = settings.schema.as_deref();
         if let Some(schema) = schema {
             let path = format!("\"{}\"", schema.replace('"', "\"\""));

@@ -59,6 +59,7 @@ struct Lease {
     told: Health,
     /// What the database's clock says.
     judgement: Judgement,
+    slot: i64,
 }
 
 /// Reads what `works` are about, and keeps beats away from the leases.
@@ -119,13 +120,14 @@ impl Loaded {
         let values: Vec<_> = [ns.clone(), texts.clone()].into_iter().chain(clock).collect();
         for row in session.rows(LOCK_LEASES, &values).await? {
             let id = row.text(0).and_then(|id| InstanceId::parse(id).ok());
-            let (Some(id), Some(epoch), Some(state)) = (id, row.int(1), row.int(3)) else {
+            let read = (id, row.int(1), row.int(3), row.int(4));
+            let (Some(id), Some(epoch), Some(state), Some(slot)) = read else {
                 store.skip(1, "lease", row.text(0).unwrap_or_default());
                 continue;
             };
             let told = record::told(row.int(2));
             let judgement = record::judgement(state);
-            let lease = Lease { epoch: Epoch(epoch as u64), told, judgement };
+            let lease = Lease { epoch: Epoch(epoch as u64), told, judgement, slot };
             self.leases.insert(id, lease);
         }
         for row in session.rows(LOAD_INSTANCES, &[ns, texts]).await? {
@@ -178,6 +180,14 @@ impl Loaded {
             presences: self.presences.iter().filter_map(told).collect(),
         };
         State::restore(stored, usize::MAX)
+    }
+
+    /// The slot of a lease that goes on: the same life, on the same terms.
+    pub(super) fn slot(&self, presence: &Presence) -> Option<i64> {
+        let (lease, before) = (self.leases.get(&presence.id)?, self.presences.get(&presence.id)?);
+        let goes_on = before.epoch == presence.epoch && before.terms == presence.terms;
+        let lives = !matches!(lease.judgement, Judgement::Gone);
+        (goes_on && lives).then_some(lease.slot)
     }
 
     /// What time has done to these since watchers were told of it, in an order

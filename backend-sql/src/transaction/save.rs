@@ -6,13 +6,14 @@ use std::sync::Arc;
 use registry_api::kernel::{Edit, Entry, Outcome, State};
 use registry_api::{Health, InstanceId, Presence, Revision, ServiceName, ServiceRecord};
 
-use super::load::Head;
+use super::load::{Head, Loaded};
 use crate::record;
 use crate::session::{Failed, Session};
 use crate::statement::Value;
 use crate::statements::{
     ADVANCE, COMPACT, DELETE_INSTANCES, DELETE_LEASES, DELETE_OFFERS, DELETE_SERVICES,
-    INSERT_CHANGES, INSERT_INSTANCES, INSERT_LEASES, INSERT_OFFERS, INSERT_SERVICES, NOTIFY, TELL,
+    INSERT_CHANGES, INSERT_INSTANCES, INSERT_LEASES, INSERT_OFFERS, INSERT_SERVICES, NOTIFY,
+    RENEW_LEASES, TELL,
 };
 use crate::store::Store;
 
@@ -31,15 +32,15 @@ pub(super) struct Saving {
     /// As they are now; `None` is gone.
     instances: BTreeMap<InstanceId, Option<Arc<Presence>>>,
     services: BTreeMap<ServiceName, Option<Arc<ServiceRecord>>>,
-    /// Leases that begin now.
-    granted: BTreeMap<InstanceId, Arc<Presence>>,
+    /// Leases that begin now, and the slot of those that go on.
+    granted: BTreeMap<InstanceId, (Arc<Presence>, Option<i64>)>,
     told: BTreeMap<InstanceId, Health>,
     /// (position, place, number, events, entries)
     changes: Vec<(u64, u64, u64, u64, String)>,
 }
 
 impl Saving {
-    pub(super) fn new(head: &Head, state: &State, outcomes: &[Outcome]) -> Self {
+    pub(super) fn new(head: &Head, state: &State, outcomes: &[Outcome], loaded: &Loaded) -> Self {
         let mut saving = Self {
             term: head.term,
             revision: state.catalogue().revision(),
@@ -59,7 +60,8 @@ impl Saving {
             // What came later in this transaction may have ended it again.
             let lives = state.catalogue().presence(&presence.id) == Some(presence);
             if lives {
-                saving.granted.insert(presence.id.clone(), Arc::clone(presence));
+                let slot = loaded.slot(presence);
+                saving.granted.insert(presence.id.clone(), (Arc::clone(presence), slot));
             }
         }
         saving
@@ -162,17 +164,27 @@ impl Saving {
     }
 
     async fn save_leases(&self, write: &mut Write<'_>) -> Result<(), Failed> {
-        let ended: BTreeSet<_> = self.instances.keys().chain(self.granted.keys()).collect();
+        let goes_on: Vec<i64> = self.granted.values().filter_map(|(_, slot)| *slot).collect();
+        if !goes_on.is_empty() {
+            let values = [self.term.into(), Value::Ints(goes_on)];
+            write.session.run(RENEW_LEASES, &values).await?;
+        }
+        let begins = self.granted.iter().filter(|(_, (_, slot))| slot.is_none());
+        let begins: BTreeMap<_, _> = begins.map(|(id, (presence, _))| (id, presence)).collect();
+        let lasts =
+            |id: &&InstanceId| self.granted.get(*id).is_some_and(|(_, slot)| slot.is_some());
+        let ended = self.instances.keys().filter(|id| !lasts(id)).chain(begins.keys().copied());
+        let ended: BTreeSet<_> = ended.collect();
         if !ended.is_empty() {
             let values = [write.ns.into(), Value::texts(ended)];
             write.session.run(DELETE_LEASES, &values).await?;
         }
         let first = self.first_slot();
-        let lease = |(place, presence): (i64, &Arc<Presence>)| {
+        let lease = |(place, presence): (i64, &&Arc<Presence>)| {
             let (ttl, ttd) = record::micros(presence.terms);
             (first + place, presence.id.clone(), record::epoch(presence.epoch), ttl, ttd)
         };
-        let leases: Vec<_> = (0..).zip(self.granted.values()).map(lease).collect();
+        let leases: Vec<_> = (0..).zip(begins.values()).map(lease).collect();
         if !leases.is_empty() {
             let values = [write.ns.into(), Value::rows(&leases), self.term.into()];
             write.session.run(INSERT_LEASES, &values).await?;

@@ -108,7 +108,7 @@ pub(super) async fn a_full_disk_is_an_error_and_loses_nothing(
         if again.is_ok() {
             break;
         }
-        if let (Some(server), true) = (&server, place.kind == Some(Kind::Postgres)) {
+        if let Some(server) = &server {
             server.restart_if_ended()?;
         }
         tokio::time::sleep(Duration::from_millis(250)).await;
