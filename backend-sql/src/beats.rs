@@ -118,6 +118,9 @@ impl Flusher {
             }
         }
         let mut session = self.store.session().await?;
+        if let Some(order) = self.store.dialect.beats_in_order() {
+            session = session.set_up(order).await?;
+        }
         let done = renew(&self.store, &mut session, &mut self.slots, lives).await?;
         self.session = Some(session);
         Ok(done)

@@ -19,6 +19,8 @@ pub(crate) struct Session {
     connection: Option<Box<dyn Connection>>,
     /// A statement is under way, or a transaction is open.
     busy: bool,
+    /// Nobody else wants it as it is.
+    own: bool,
     limit: Duration,
 }
 
@@ -44,13 +46,20 @@ impl Session {
             Err(_) => return Err(refused(&**dialect, sqlx::Error::PoolTimedOut).await),
         };
         let (dialect, connection) = (Arc::clone(dialect), Some(connection));
-        Ok(Self { dialect, connection, busy: false, limit })
+        Ok(Self { dialect, connection, busy: false, own: false, limit })
     }
 
     /// Lets statements take longer: those that wait for their turn to write.
     pub(crate) fn patient(mut self) -> Self {
         self.limit *= 2;
         self
+    }
+
+    /// Sets it up for one purpose; it does not go back to the pool.
+    pub(crate) async fn set_up(mut self, text: &str) -> Result<Self, Failed> {
+        self.own = true;
+        self.raw(text).await?;
+        Ok(self)
     }
 
     /// Runs a query.
@@ -136,7 +145,7 @@ async fn refused(dialect: &dyn Dialect, error: sqlx::Error) -> Error {
 impl Drop for Session {
     fn drop(&mut self) {
         if let Some(connection) = self.connection.take()
-            && self.busy
+            && (self.busy || self.own)
         {
             connection.close();
         }

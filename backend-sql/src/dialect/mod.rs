@@ -170,6 +170,12 @@ pub(crate) trait Dialect: Words + Debug + Send + Sync + 'static {
         Ok(None)
     }
 
+    /// What makes a connection take the rows of beats in the order of their slots,
+    /// where that has to be said.
+    fn beats_in_order(&self) -> Option<&'static str> {
+        None
+    }
+
     /// The statement of a beat.
     fn beat(&self) -> &'static str;
 

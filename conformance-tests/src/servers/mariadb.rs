@@ -22,13 +22,15 @@ pub fn mariadb(recipe: &Recipe) -> Result<Server, Absent> {
     let data = format!("--datadir={}", directory.join("data").display());
     let mut init = command_as(USER, &install, None)?;
     init.args(["--no-defaults", &data, "--auth-root-authentication-method=normal"]);
-    init.arg("--skip-test-db").current_dir(&directory);
+    // A server that starts removes what it takes for its own in there.
+    let own = format!("--tmpdir={}", directory.display());
+    init.arg("--skip-test-db").arg(&own).current_dir(&directory);
     finish(init)?;
     let (recipe, at) = (recipe.clone(), directory.clone());
     let start: Start = Box::new(move || {
         let mut command = command_as(USER, &server, recipe.clock.as_deref())?;
         command.args(["--no-defaults", &data, "--bind-address=127.0.0.1", "--skip-name-resolve"]);
-        command.arg(format!("--port={}", address.port()));
+        command.arg(format!("--port={}", address.port())).arg(&own);
         command.arg(format!("--socket={}", at.join("socket").display()));
         command.arg(format!("--pid-file={}", at.join("pid").display()));
         command.args(["--max-connections=600", "--innodb-buffer-pool-size=64M"]);
