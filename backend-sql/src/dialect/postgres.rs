@@ -29,7 +29,12 @@ impl PostgresDialect {
         let options: PgConnectOptions = settings.url.parse()?;
         // And the rows of a list are to be taken in the order of their keys, so that
         // no two statements wait for each other in a circle.
-        let planner = [("plan_cache_mode", "force_generic_plan"), ("enable_bitmapscan", "off")];
+        // Compiling one would take longer than a thousand of them.
+        let planner = [
+            ("enable_bitmapscan", "off"),
+            ("jit", "off"),
+            ("plan_cache_mode", "force_generic_plan"),
+        ];
         let mut options = options.options(planner);
         let schema = settings.schema.as_deref();
         if let Some(schema) = schema {
