@@ -112,7 +112,7 @@ impl Flusher {
             match renew(&self.store, &mut kept, &mut self.slots, lives).await {
                 Err(error) if error.kind() == ErrorKind::Unavailable => {}
                 done => {
-                    self.session = Some(kept);
+                    self.session = kept.if_well();
                     return done;
                 }
             }

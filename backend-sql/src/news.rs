@@ -66,7 +66,7 @@ impl News {
                 // It may have died since it was used last.
                 Err(error) if error.kind() == ErrorKind::Unavailable => {}
                 done => {
-                    *reader = Some(kept);
+                    *reader = kept.if_well();
                     return done;
                 }
             }

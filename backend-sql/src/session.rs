@@ -62,6 +62,12 @@ impl Session {
         Ok(self)
     }
 
+    /// The connection, for whoever keeps it until the next time: not in the middle
+    /// of a statement that was not answered, whose answer may never come.
+    pub(crate) fn if_well(self) -> Option<Self> {
+        (!self.busy).then_some(self)
+    }
+
     /// Runs a query.
     pub(crate) async fn rows(&mut self, text: &str, values: &[Value]) -> Result<Vec<Row>, Failed> {
         let finished = finish(&*self.dialect, text, values);

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -30,6 +30,7 @@ pub struct Proxy {
     address: SocketAddr,
     link: Link,
     mode: watch::Sender<Mode>,
+    forgotten: Arc<AtomicU64>,
     task: JoinHandle<()>,
 }
 
@@ -39,9 +40,16 @@ impl Proxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let mode = watch::Sender::new(Mode::Pass);
-        let pipe = Pipe { target, link: link.clone(), mode: mode.clone() };
+        let forgotten = Arc::new(AtomicU64::new(0));
+        let pipe = Pipe {
+            target,
+            link: link.clone(),
+            mode: mode.clone(),
+            forgotten: Arc::clone(&forgotten),
+            born: 0,
+        };
         let task = tokio::spawn(pipe.accept(listener));
-        Ok(Self { address, link, mode, task })
+        Ok(Self { address, link, mode, forgotten, task })
     }
 
     /// Where it listens.
@@ -52,6 +60,12 @@ impl Proxy {
     /// The connection, to be cut.
     pub fn link(&self) -> &Link {
         &self.link
+    }
+
+    /// Passes nothing on any more for connections that are open now, and breaks
+    /// none of them: what a firewall does that was started anew. New ones work.
+    pub fn forget(&self) {
+        self.forgotten.fetch_add(1, Ordering::Relaxed);
     }
 
     /// What it does from now on.
@@ -71,6 +85,9 @@ struct Pipe {
     target: SocketAddr,
     link: Link,
     mode: watch::Sender<Mode>,
+    forgotten: Arc<AtomicU64>,
+    /// How often all were forgotten before this one began.
+    born: u64,
 }
 
 impl Pipe {
@@ -78,7 +95,8 @@ impl Pipe {
         let mut open = JoinSet::new();
         while let Ok((near, _)) = listener.accept().await {
             if self.link.is_up() {
-                open.spawn(self.clone().run(near));
+                let born = self.forgotten.load(Ordering::Relaxed);
+                open.spawn(Self { born, ..self.clone() }.run(near));
             }
             while open.try_join_next().is_some() {}
         }
@@ -116,6 +134,9 @@ impl Pipe {
             }
             // Fails only without a sender, and we hold one.
             let _ = mode.wait_for(|mode| *mode == Mode::Pass).await;
+            if self.born < self.forgotten.load(Ordering::Relaxed) {
+                continue;
+            }
             if to.write_all(&buffer[..read]).await.is_err() {
                 return;
             }

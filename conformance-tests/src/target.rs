@@ -94,6 +94,10 @@ pub trait Machine: Send + Sync {
     /// The backend's process stands still, or goes on.
     fn freeze(&self, frozen: bool) -> Option<()>;
 
+    /// The network forgets the connections that are open: they pass nothing on and
+    /// do not break. New ones work.
+    fn forget(&self);
+
     /// The network passes nothing on and breaks no connection, or works again.
     fn swallow(&self, swallowed: bool);
 }

@@ -18,6 +18,7 @@ cases! { "machine":
     "V2" a_backend_that_stands_still_is_an_error_in_time_and_not_empty (alone)
     "W4" a_watch_over_a_network_that_swallows_everything_is_right_again
     "V2" a_network_that_swallows_everything_is_an_error_in_time_and_not_empty
+    "H1" connections_that_the_network_forgot_are_replaced
 }
 
 /// The longest a call may take to say that nothing can be said.
@@ -127,6 +128,25 @@ async fn a_network_that_swallows_everything_is_an_error_in_time_and_not_empty(
     ended?;
     let view = patient(cx, |cx| async { cx.registry().resolve(&query("a")).await }).await?;
     check(view.instance(&id("i")).is_some(), "the instance is gone")
+}
+
+async fn connections_that_the_network_forgot_are_replaced(cx: &Ctx) -> Result<(), Failure> {
+    let machine = machine(cx)?;
+    granted(cx.registry().connect(&[instance("i", "a", cx.lasting())]).await)?;
+    cx.registry().heartbeat(&[beat("i", 1)]).await?;
+    let mut watch = cx.registry().watch(&scope("a"), WatchFrom::Now).await?;
+    cx.next(&mut watch).await?;
+    machine.forget();
+    let beaten = patient(cx, |cx| async { cx.registry().heartbeat_one(beat("i", 1)).await });
+    check_eq(&beaten.await?, &BeatOutcome::Renewed, "a beat")?;
+    let spec = [instance("j", "a", cx.lasting())];
+    for answer in patient(cx, |cx| cx.registry().connect(&spec)).await? {
+        answer?;
+    }
+    let view = patient(cx, |cx| async { cx.registry().resolve(&query("a")).await }).await?;
+    check_eq(&view.instances.len(), &2, "who is there")?;
+    let seen = cx.next(&mut watch).await?;
+    check(seen.revision() >= view.revision, format_args!("the watcher saw {seen:?}"))
 }
 
 /// Nobody hangs on a backend that says nothing, and nobody is told a lie.

@@ -89,6 +89,10 @@ impl Machine for ServerWorld {
         done.ok()
     }
 
+    fn forget(&self) {
+        self.proxy.forget();
+    }
+
     fn swallow(&self, swallowed: bool) {
         self.proxy.set(if swallowed { Mode::HalfOpen } else { Mode::Pass });
     }
