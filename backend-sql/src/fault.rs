@@ -4,8 +4,8 @@ use registry_api::{Applied, Error, ErrorKind};
 
 use crate::dialect::{Dialect, Fault};
 
-/// The error of the registry for one of the driver. Its text is the driver's
-/// own where that helps, and never holds a statement's values.
+/// The error of the registry for one of the driver. The driver's own words are its
+/// source, for logs: they can name a key, and never hold a credential.
 pub(crate) fn to_error(dialect: Option<&dyn Dialect>, error: sqlx::Error) -> Error {
     let fault = dialect.map_or(Fault::Other, |dialect| fault_of(dialect, &error));
     let (kind, message) = match fault {

@@ -21,7 +21,6 @@ use crate::dialect::Notice;
 use crate::read::no_namespace;
 use crate::record::Lines;
 use crate::session::Session;
-use crate::statement::Value;
 use crate::statements::{FEED, NEW_ERA, PAST, POSITION};
 use crate::store::Store;
 
@@ -115,7 +114,7 @@ impl News {
         }
         let from = state.position();
         let to = from.saturating_add(PAGE);
-        let values = [self.store.ns.into(), number(from), number(to)];
+        let values = [self.store.ns.into(), from.into(), to.into()];
         let rows = session.rows(FEED, &values).await?;
         let head = rows.first().and_then(Head::read).ok_or_else(no_namespace)?;
         let known = state.catalogue().revision();
@@ -196,7 +195,7 @@ impl News {
     /// The history went back: what comes now is another one.
     async fn new_era(&self, session: &mut Session, era: Era, seen: u64) -> Result<()> {
         let fresh = fastrand::i64(1..i64::MAX);
-        let values = [fresh.into(), self.store.ns.into(), number(era.0), number(seen)];
+        let values = [fresh.into(), self.store.ns.into(), era.0.into(), seen.into()];
         let _turn = self.store.turn().await;
         session.run(NEW_ERA, &values).await?;
         Ok(())
@@ -221,9 +220,9 @@ impl News {
             None => self.store.session().await?,
         };
         let oldest = state.entries(0).next().map_or(state.position(), |(position, _)| position);
-        let kept = number(self.store.history as u64);
+        let kept = self.store.history as u64;
         // From the write of the revision itself, so that a gap would show.
-        let values = [self.store.ns.into(), number(revision.number), number(oldest), kept];
+        let values = [self.store.ns.into(), revision.number.into(), oldest.into(), kept.into()];
         let rows = session.rows(PAST, &values).await?;
         *reader = Some(session);
         let entries = self.past(&rows, floor.era);
@@ -306,10 +305,6 @@ impl Head {
         let revision = Revision { era: Era(row.count(0)?), number: row.count(1)? };
         Some(Self { revision, position: row.count(2)? })
     }
-}
-
-fn number(number: u64) -> Value {
-    Value::Int(i64::try_from(number).unwrap_or(i64::MAX))
 }
 
 impl Published for News {

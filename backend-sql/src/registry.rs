@@ -18,7 +18,7 @@ use crate::lane::Lane;
 use crate::options::SqlOptions;
 use crate::store::Store;
 use crate::sweeper::{self, MIN_TTL};
-use crate::writer::{PART, Work, Writer, parts};
+use crate::writer::{MOST, Work, Writer, parts};
 
 /// A handle on one namespace of a database.
 ///
@@ -110,7 +110,7 @@ impl Registry for SqlRegistry {
     }
 
     async fn disconnect(&self, instances: &[InstanceRef]) -> Result<()> {
-        let parts = instances.chunks(PART);
+        let parts = instances.chunks(MOST);
         let writes = parts.map(|part| self.write(Command::Disconnect(part.to_vec())));
         try_join_all(writes).await?.into_iter().try_for_each(Outcome::done)
     }

@@ -36,6 +36,13 @@ impl From<&str> for Value {
     }
 }
 
+impl From<u64> for Value {
+    /// Columns have a sign; nothing here counts that far.
+    fn from(number: u64) -> Self {
+        Self::Int(i64::try_from(number).unwrap_or(i64::MAX))
+    }
+}
+
 impl From<i64> for Value {
     fn from(number: i64) -> Self {
         Self::Int(number)

@@ -11,7 +11,7 @@ use registry_api::{InstanceId, Result};
 use crate::following::Following;
 use crate::statements::LOOK;
 use crate::store::Store;
-use crate::writer::{PART, Work, Writer};
+use crate::writer::{MOST, Work, Writer};
 
 /// The longest between two looks while somebody watches here: no lease is
 /// granted for less.
@@ -84,7 +84,7 @@ async fn tell(writer: &Writer, late: &[InstanceId]) {
     let mut late = late.to_vec();
     // No service is gone before the others: an error stops in the middle of all.
     fastrand::shuffle(&mut late);
-    for part in late.chunks(PART) {
+    for part in late.chunks(MOST) {
         if let Err(error) = writer.write(Work::Sweep(part.to_vec())).await {
             tracing::debug!(%error, "the leases cannot be told of");
             return;

@@ -15,7 +15,7 @@ use crate::store::Store;
 use crate::transaction::{self, Attempt};
 
 /// The most instances or declarations of one transaction.
-const MOST: usize = 500;
+pub(crate) const MOST: usize = 500;
 /// The most bytes of one transaction that is made of several writes, about.
 const BYTES: usize = 1024 * 1024;
 /// Writes that may wait. Whoever comes after that is told so.
@@ -197,9 +197,6 @@ pub(crate) fn parts(specs: &[InstanceSpec]) -> Vec<&[InstanceSpec]> {
     parts.push(&specs[start..]);
     parts
 }
-
-/// How many records of other kinds make one transaction at most.
-pub(crate) const PART: usize = MOST;
 
 /// An error of a transaction that may have been committed.
 pub(crate) fn doubtful(failed: Failed) -> Failed {

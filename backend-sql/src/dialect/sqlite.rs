@@ -1,5 +1,6 @@
 //! SQLite: a file that the processes of one machine share, or memory.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,7 +11,6 @@ use sqlx::sqlite::{
     SqliteRow, SqliteSynchronous,
 };
 use sqlx::{Row as _, Sqlite, TypeInfo as _, ValueRef as _};
-use std::sync::Arc;
 
 use super::{Dialect, Fault, Notice, Settings};
 use crate::boot_clock;

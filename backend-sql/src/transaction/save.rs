@@ -119,12 +119,12 @@ impl Saving {
             return Ok(());
         }
         write.rows(INSERT_CHANGES, &self.changes, |row| row.4.len()).await?;
-        let head = [self.revision.number, self.position, self.events].map(number);
+        let head = [self.revision.number, self.position, self.events].map(Value::from);
         let values: Vec<_> = head.into_iter().chain([store.ns.into()]).collect();
         write.session.run(ADVANCE, &values).await?;
         if self.before / COMPACTION != self.position / COMPACTION {
             let kept = self.events.saturating_sub(store.history as u64);
-            write.session.run(COMPACT, &[store.ns.into(), number(kept)]).await?;
+            write.session.run(COMPACT, &[store.ns.into(), kept.into()]).await?;
         }
         if let Some(channel) = store.dialect.channel() {
             let payload = Value::Text(store.ns.to_string());
@@ -224,10 +224,6 @@ fn connected(outcome: &Outcome) -> impl Iterator<Item = &Arc<Presence>> {
         Outcome::Done(_) | Outcome::Registered(_) => &[],
     };
     answers.iter().flatten()
-}
-
-fn number(number: u64) -> Value {
-    Value::Int(i64::try_from(number).unwrap_or(i64::MAX))
 }
 
 /// Statements with many rows.

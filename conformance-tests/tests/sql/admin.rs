@@ -75,32 +75,29 @@ impl Admin {
     /// the default namespace.
     pub(crate) async fn plant_junk(&mut self) -> Result<(), Absent> {
         let ns = "(SELECT id FROM portolan_namespaces WHERE name = 'default')";
-        for (slot, id, format, record) in [
-            (-1, "junk", 1, "{\"id\":"),
-            (-2, "newer", 7, "{}"),
-            (-3, "i", 1, "[]"),
-            (-4, "", 1, "null"),
-        ] {
-            // The record of an instance that is there is left alone.
-            if id != "i" {
+        for (slot, id, format, record) in
+            [(-1, "junk", 1, "{\"id\":"), (-2, "newer", 7, "{}"), (-3, "", 1, "null")]
+        {
+            self.run(&format!(
+                "INSERT INTO portolan_instances (ns, id, format, record)
+                 SELECT {ns}, '{id}', {format}, '{record}' FROM portolan_clock"
+            ))
+            .await?;
+            self.run(&format!(
+                "INSERT INTO portolan_leases
+                     (slot, ns, id, epoch, ttl, ttd, beat_at, term, told)
+                 SELECT {slot}, {ns}, '{id}', 1, 1000000, 1000000, 9000000000000000, 1, 0
+                 FROM portolan_clock"
+            ))
+            .await?;
+            // One that leads there, and one that leads nowhere.
+            for offered in [id.to_owned(), format!("{id}x")] {
                 self.run(&format!(
-                    "INSERT INTO portolan_instances (ns, id, format, record)
-                     SELECT {ns}, '{id}', {format}, '{record}' FROM portolan_clock"
-                ))
-                .await?;
-                self.run(&format!(
-                    "INSERT INTO portolan_leases
-                         (slot, ns, id, epoch, ttl, ttd, beat_at, term, told)
-                     SELECT {slot}, {ns}, '{id}', 1, 1000000, 1000000, 9000000000000000, 1, 0
-                     FROM portolan_clock"
+                    "INSERT INTO portolan_offers (ns, service, id)
+                     SELECT {ns}, 'a', '{offered}' FROM portolan_clock"
                 ))
                 .await?;
             }
-            self.run(&format!(
-                "INSERT INTO portolan_offers (ns, service, id)
-                 SELECT {ns}, 'a', '{id}x' FROM portolan_clock"
-            ))
-            .await?;
         }
         self.run(&format!(
             "INSERT INTO portolan_services (ns, name, owner, format, record)
