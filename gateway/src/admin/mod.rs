@@ -11,7 +11,9 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use axum::routing::get;
-use portolan::{Client, Query, Registry, Scope, ServiceName};
+use portolan::{
+    Client, ErrorKind, Followed, Instance, Query, Registry, Scope, ServiceName, ServiceRecord, View,
+};
 use tokio::sync::watch;
 
 pub(crate) use self::stability::Stability;
@@ -34,6 +36,9 @@ pub(crate) struct Admin {
 
 /// How long the registry may take to be called ready.
 const READY_WITHIN: Duration = Duration::from_secs(2);
+
+/// How long a reader waits for this gateway to have heard of the last change.
+const HEARD_WITHIN: Duration = Duration::from_millis(500);
 
 pub(crate) fn router(admin: Arc<Admin>) -> Router {
     Router::new()
@@ -101,6 +106,7 @@ async fn service(State(admin): State<Arc<Admin>>, Path(name): Path<String>) -> R
         Ok(name) => name,
         Err(error) => return problem::registry(&error),
     };
+    hear(&admin, &name).await;
     match admin.client.resolve(&name).await {
         Ok(resolved) => {
             let mut shown = shape::resolved(&name, &resolved);
@@ -109,4 +115,33 @@ async fn service(State(admin): State<Arc<Admin>>, Path(name): Path<String>) -> R
         }
         Err(error) => problem::registry(&error),
     }
+}
+
+/// Waits until this gateway has heard what the registry says now, so that
+/// whoever changed something a moment ago sees it. Bounded: where the registry is
+/// away, or never still, what was heard so far is shown, with its age.
+async fn hear(admin: &Admin, name: &ServiceName) {
+    let heard = async {
+        let believed = admin.client.follow(name);
+        match admin.registry.resolve(&Query::service(name.clone())).await {
+            Ok(now) => believed.reached(|known| agrees(known, &now)).await,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                believed.reached(Followed::is_unknown).await;
+            }
+            Err(_) => {}
+        }
+    };
+    let _ = tokio::time::timeout(HEARD_WITHIN, heard).await;
+}
+
+/// Whether what is believed and what was read are of the same records.
+fn agrees(known: &Followed, now: &View) -> bool {
+    let record = |r: &Arc<ServiceRecord>| r.revision;
+    let counts = |i: &&Instance| !known.is_held(&i.id);
+    let (ours, theirs) = (known.instances.iter(), now.instances.iter());
+    known.service.as_ref().map(record) == now.services.first().map(record)
+        && ours
+            .filter(counts)
+            .map(|i| (&i.id, i.revision))
+            .eq(theirs.filter(counts).map(|i| (&i.id, i.revision)))
 }
