@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use registry_api::{Clock, Result, Timestamp};
+use registry_api::kernel::Backoff;
+use registry_api::{Clock, ErrorKind, Result, Timestamp};
 use tokio::sync::{Mutex, MutexGuard, Notify};
 
 use crate::clock::{ClockWatch, Reading};
@@ -39,15 +40,8 @@ impl Store {
     /// Connects, and makes the tables and the namespace if they are not there.
     pub(crate) async fn open(options: &SqlOptions, clock: Arc<dyn Clock>) -> Result<Self> {
         let dialect = dialect::open(&options.settings)?;
-        schema::migrate(&dialect).await?;
-        let mut session = Session::open(&dialect, options.settings.timeout).await?;
-        if let Some(boot) = dialect.boot() {
-            session.run(BOOTED, &[Value::Text(boot)]).await?;
-        }
-        let ns = namespace(&mut session, options.namespace.as_str()).await?;
-        drop(session);
         Ok(Self {
-            ns,
+            ns: patiently(|| prepare(&dialect, options), &*clock).await?,
             clock,
             history: options.history,
             timeout: options.settings.timeout,
@@ -101,6 +95,38 @@ impl Store {
             tracing::warn!(what, key, total, "a stored record cannot be understood; passed over");
         }
     }
+}
+
+/// How long others who open the same database at the same time may be in the way.
+const CROWD: Duration = Duration::from_secs(10);
+
+/// Tries until others are not in the way any more. SQLite does not wait for its
+/// turn where several switch a new file to its log.
+async fn patiently<T, F>(work: impl Fn() -> F, clock: &dyn Clock) -> Result<T>
+where
+    F: Future<Output = Result<T>>,
+{
+    let (first, most) = (Duration::from_millis(5), Duration::from_millis(500));
+    let mut backoff = Backoff::new(first, most, fastrand::u64(..));
+    let until = clock.now() + CROWD;
+    loop {
+        match work().await {
+            Err(error) if error.kind() == ErrorKind::Overloaded && clock.now() < until => {
+                tokio::time::sleep(backoff.next_delay()).await;
+            }
+            done => return done,
+        }
+    }
+}
+
+/// Makes the tables and the namespace, if they are not there; its number.
+async fn prepare(dialect: &Arc<dyn Dialect>, options: &SqlOptions) -> Result<i64> {
+    schema::migrate(dialect).await?;
+    let mut session = Session::open(dialect, options.settings.timeout).await?;
+    if let Some(boot) = dialect.boot() {
+        session.run(BOOTED, &[Value::Text(boot)]).await?;
+    }
+    namespace(&mut session, options.namespace.as_str()).await
 }
 
 /// The number of a namespace, which is made if it is new.
