@@ -22,6 +22,8 @@ pub async fn open(url: &str) -> Result<Arc<dyn Registry>> {
 pub async fn open_with(url: &str, clock: Arc<dyn Clock>) -> Result<Arc<dyn Registry>> {
     let parsed = Url::parse(url)?;
     match parsed.scheme {
+        #[cfg(feature = "etcd")]
+        "etcd" | "etcds" => open_etcd(url, clock).await,
         #[cfg(feature = "memory")]
         "memory" => open_memory(&parsed, clock),
         #[cfg(feature = "mysql")]
@@ -47,6 +49,8 @@ pub fn namespace_of(url: &str) -> Result<Namespace> {
 /// The schemes that are compiled in.
 pub fn schemes() -> &'static [&'static str] {
     &[
+        #[cfg(feature = "etcd")]
+        "etcd",
         #[cfg(feature = "memory")]
         "memory",
         #[cfg(feature = "mysql")]
@@ -98,6 +102,14 @@ fn open_memory(url: &Url<'_>, clock: Arc<dyn Clock>) -> Result<Arc<dyn Registry>
     let era = registry_api::Era(uuid::Uuid::new_v4().as_u64_pair().0);
     let store = MemoryStore::new(clock, MemoryOptions::new(era));
     Ok(store.handle(&url.namespace()?))
+}
+
+/// A registry in etcd.
+#[cfg(feature = "etcd")]
+async fn open_etcd(url: &str, clock: Arc<dyn Clock>) -> Result<Arc<dyn Registry>> {
+    use backend_etcd::{EtcdOptions, EtcdRegistry};
+
+    EtcdRegistry::open(EtcdOptions::parse(url)?, clock).await
 }
 
 /// A registry in a database.

@@ -160,7 +160,7 @@ fn weight(work: &Work) -> (usize, usize) {
     match work {
         Work::Sweep(ids) => (ids.len(), 0),
         Work::Command(command) => match command {
-            Command::Connect(specs) => (specs.len(), specs.iter().map(bytes).sum()),
+            Command::Connect(specs) => (specs.len(), specs.iter().map(InstanceSpec::size).sum()),
             Command::Delist(delists) => (delists.len(), 0),
             Command::Deregister(_, services) => (services.len(), 0),
             Command::Disconnect(instances) => (instances.len(), 0),
@@ -172,22 +172,12 @@ fn weight(work: &Work) -> (usize, usize) {
     }
 }
 
-/// About how many bytes an instance has.
-fn bytes(spec: &InstanceSpec) -> usize {
-    let offer = |offer: &registry_api::Offer| {
-        let addresses: usize = offer.addresses.iter().map(|address| address.as_str().len()).sum();
-        let metadata = offer.metadata.iter().map(|(key, value)| key.len() + value.len() + 6);
-        addresses + metadata.sum::<usize>() + offer.service.as_str().len() + 100
-    };
-    200 + spec.offers.iter().map(offer).sum::<usize>()
-}
-
 /// A list of instances in parts that make one transaction each at most.
 pub(crate) fn parts(specs: &[InstanceSpec]) -> Vec<&[InstanceSpec]> {
     let mut parts = Vec::new();
     let (mut start, mut size) = (0, 0);
     for (place, spec) in specs.iter().enumerate() {
-        let more = bytes(spec);
+        let more = spec.size();
         if place > start && (place - start >= MOST || size + more > BYTES) {
             parts.push(&specs[start..place]);
             (start, size) = (place, 0);

@@ -131,7 +131,9 @@ impl Gaps {
     /// An outcome in the light of what is known: a gap that passes is a failure.
     pub fn judge(&self, target: &str, case: &str, outcome: Outcome) -> Outcome {
         match (self.reason(target, case), outcome) {
-            (Some(reason), Outcome::Fail(_)) => Outcome::KnownGap(reason.to_owned()),
+            (Some(reason), Outcome::Fail(_) | Outcome::Absent(_)) => {
+                Outcome::KnownGap(reason.to_owned())
+            }
             (Some(_), Outcome::Pass) => {
                 Outcome::Fail("listed as a known gap, and it passes: take it off the list".into())
             }

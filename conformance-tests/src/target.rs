@@ -56,6 +56,12 @@ pub trait World: Send + Sync + 'static {
         None
     }
 
+    /// The most round trips that a batch of beats may cost here, as the link counts
+    /// them. More where that counts at a socket over which answers come in pieces.
+    fn beat_trips(&self) -> u64 {
+        2
+    }
+
     /// Opens handles from any thread and runtime, also while the case's own
     /// runtime is blocked; `None` where the backend lives on that runtime.
     fn handles(&self) -> Option<Arc<dyn Handles>> {

@@ -53,6 +53,13 @@ impl Offer {
         Self::at(service, [address])
     }
 
+    /// About how many bytes it has when it is written down.
+    fn size(&self) -> usize {
+        let addresses: usize = self.addresses.iter().map(|address| address.as_str().len()).sum();
+        let metadata = self.metadata.iter().map(|(key, value)| key.len() + value.len() + 6);
+        addresses + metadata.sum::<usize>() + self.service.as_str().len() + 100
+    }
+
     /// An offer of `service` at several addresses, best first.
     pub fn at(service: ServiceName, addresses: impl IntoIterator<Item = Address>) -> Self {
         Self {
@@ -188,6 +195,11 @@ impl InstanceSpec {
     pub fn with_phase(mut self, phase: Phase) -> Self {
         self.phase = phase;
         self
+    }
+
+    /// About how many bytes it has when it is written down.
+    pub fn size(&self) -> usize {
+        200 + self.offers.iter().map(Offer::size).sum::<usize>()
     }
 
     /// Checks the limits that types alone do not keep.

@@ -2,6 +2,7 @@
 //! data on a free port of the loopback, as a user without rights, and ended
 //! with the test, however that ends.
 
+mod etcd;
 mod keeper;
 mod mariadb;
 mod postgres;
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+pub use self::etcd::{etcd, etcd_cluster};
 pub use self::keeper::Server;
 pub use self::mariadb::mariadb;
 pub use self::postgres::postgres;
@@ -24,6 +26,8 @@ pub struct Recipe {
     pub clock: Option<PathBuf>,
     /// Data goes below this directory instead of the system's temporary one.
     pub data: Option<PathBuf>,
+    /// Another program than the one that is found.
+    pub program: Option<PathBuf>,
     /// More arguments.
     pub arguments: Vec<String>,
 }

@@ -1,0 +1,156 @@
+//! Renewals: those of a whole process are one stream, on a connection that
+//! nothing else can fill.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use etcd_client::{LeaseKeepAliveStream, LeaseKeeper};
+use registry_api::{Clock, Error, ErrorKind, Timestamp};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{sleep, timeout};
+
+use crate::fault::{Failed, failed, too_late};
+use crate::lane::Lane;
+use crate::link::{Endpoints, Link};
+
+/// Takes renewals; its task ends with it.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    calls: mpsc::Sender<Call>,
+    _lane: Lane,
+}
+
+/// A lease that is to be renewed, and who waits for the seconds it has then.
+struct Call {
+    lease: i64,
+    answer: oneshot::Sender<Result<i64, Failed>>,
+}
+
+/// Renewals that may wait. Whoever comes after that is told so.
+const WAITING: usize = 65_536;
+
+impl Keeper {
+    pub(crate) fn start(endpoints: &Arc<Endpoints>, clock: Arc<dyn Clock>) -> Self {
+        let (calls, waiting) = mpsc::channel(WAITING);
+        let link = Link::new(endpoints);
+        let renewing =
+            Renewing { link, clock, waiting, pending: HashMap::new(), order: VecDeque::new() };
+        Self { calls, _lane: Lane::spawn(renewing.run()) }
+    }
+
+    /// Renews a lease; whether it is still there.
+    pub(crate) async fn renew(&self, lease: i64) -> Result<bool, Failed> {
+        let (answer, answered) = oneshot::channel();
+        self.calls.try_send(Call { lease, answer }).map_err(|_| {
+            let message = "too many heartbeats wait for etcd";
+            Failed::Refused(Error::new(ErrorKind::Overloaded, message))
+        })?;
+        let closed = |_| Failed::Refused(Error::new(ErrorKind::Closed, "the handle was closed"));
+        answered.await.map_err(closed)?.map(|seconds| seconds > 0)
+    }
+}
+
+struct Renewing {
+    link: Link,
+    clock: Arc<dyn Clock>,
+    waiting: mpsc::Receiver<Call>,
+    /// Who waits for which lease.
+    pending: HashMap<i64, Vec<Call>>,
+    /// When what waits was asked, oldest first.
+    order: VecDeque<(Timestamp, i64)>,
+}
+
+impl Renewing {
+    async fn run(mut self) {
+        while let Some(first) = self.waiting.recv().await {
+            if let Err(failed) = self.stream(first).await {
+                self.fail(&failed.into());
+            }
+        }
+    }
+
+    /// Keeps one stream, which begins with a renewal, as long as it works.
+    async fn stream(&mut self, first: Call) -> Result<(), Failed> {
+        let lease = first.lease;
+        self.note(first);
+        let mut opened = self.link.open().await?;
+        let number = opened.number();
+        let opening = opened.client.lease_keep_alive(lease);
+        let done = match timeout(self.link.patience(), opening).await {
+            Ok(Ok((keeper, stream))) => {
+                self.answer(lease, i64::MAX);
+                self.renew(keeper, stream).await
+            }
+            // Not a failure of the stream: this lease is gone.
+            Ok(Err(etcd_client::Error::LeaseKeepAliveError(_))) => {
+                self.answer(lease, 0);
+                return Ok(());
+            }
+            Ok(Err(fault)) => Err(failed(fault)),
+            Err(_) => Err(too_late()),
+        };
+        if done.is_err() {
+            self.link.give_up(number).await;
+        }
+        done
+    }
+
+    async fn renew(
+        &mut self,
+        mut keeper: LeaseKeeper,
+        mut stream: LeaseKeepAliveStream,
+    ) -> Result<(), Failed> {
+        loop {
+            let patience = self.link.patience();
+            let now = self.clock.now();
+            let oldest = self.order.front().map(|(asked, _)| now.since(*asked));
+            let left = oldest.map_or(patience, |waited| patience.saturating_sub(waited));
+            tokio::select! {
+                biased;
+                answer = stream.message() => {
+                    let answer = answer.map_err(failed)?.ok_or_else(too_late)?;
+                    self.answer(answer.id(), answer.0.ttl);
+                }
+                call = self.waiting.recv() => {
+                    let Some(call) = call else { return Ok(()) };
+                    keeper.id = call.lease;
+                    self.note(call);
+                    let sent = timeout(patience, keeper.keep_alive()).await;
+                    sent.map_err(|_| too_late())?.map_err(failed)?;
+                }
+                () = sleep(left) => {
+                    if oldest.is_some() {
+                        return Err(too_late());
+                    }
+                }
+            }
+        }
+    }
+
+    fn note(&mut self, call: Call) {
+        self.order.push_back((self.clock.now(), call.lease));
+        self.pending.entry(call.lease).or_default().push(call);
+    }
+
+    /// Answers everybody who waits for a lease: one renewal is as good as two.
+    fn answer(&mut self, lease: i64, seconds: i64) {
+        for call in self.pending.remove(&lease).unwrap_or_default() {
+            let _ = call.answer.send(Ok(seconds)); // Nobody may wait any more.
+        }
+        while self.order.front().is_some_and(|(_, lease)| !self.pending.contains_key(lease)) {
+            self.order.pop_front();
+        }
+    }
+
+    fn fail(&mut self, error: &Error) {
+        self.order.clear();
+        for call in self.pending.drain().flat_map(|(_, calls)| calls) {
+            let _ = call.answer.send(Err(Failed::Unreachable(copy(error))));
+        }
+    }
+}
+
+/// The same error for one more who waits, without the client's own words.
+fn copy(error: &Error) -> Error {
+    Error::new(error.kind(), error.message())
+}
