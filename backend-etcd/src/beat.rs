@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use etcd_client::TxnOp;
 use futures_util::future::{join_all, try_join_all};
 use registry_api::kernel::Judgement;
 use registry_api::{Beat, BeatOutcome, Epoch, Error, ErrorKind, InstanceId, Result};
@@ -74,8 +75,8 @@ impl Presences {
         }
         let answers = beats.iter().map(|beat| {
             let (live, judgement) = standings.get(&beat.id)?;
-            let is_live = *live == beat.epoch;
-            let judgement = if is_live { *judgement } else { Judgement::OtherEpoch(*live) };
+            let meant = *live == beat.epoch || *judgement == Judgement::Gone;
+            let judgement = if meant { *judgement } else { Judgement::OtherEpoch(*live) };
             Some(judgement.answer(beat.epoch))
         });
         let answers: Option<Vec<_>> = answers.collect();
@@ -193,8 +194,9 @@ impl Presences {
         let lease = granted.lease(seconds);
         granted.make(&self.store).await?;
         let expected = vec![(self.store.keys.id(id), revision)];
-        let alive = put_on(self.store.keys.alive(id), Vec::new(), lease);
-        match self.store.commit(expected, vec![alive], &Commit::default()).await {
+        let mut operations = vec![put_on(self.store.keys.alive(id), Vec::new(), lease)];
+        operations.extend(self.copies(id, lease).await?);
+        match self.store.commit(expected, operations, &Commit::default()).await {
             Ok(Some(_)) => {
                 granted.keep();
                 self.hints.set(id.clone(), hint.clone().revived(lease));
@@ -203,6 +205,19 @@ impl Presences {
             Ok(None) | Err(Failed::NoLease) => Ok(false),
             Err(failed) => Err(failed),
         }
+    }
+}
+
+impl Presences {
+    /// What shows an instance that is back to foreign readers.
+    async fn copies(&self, id: &InstanceId, lease: i64) -> Result<Vec<TxnOp>, Failed> {
+        if self.store.dialects.is_empty() {
+            return Ok(Vec::new());
+        }
+        let found = self.store.instances(std::slice::from_ref(id)).await?.found;
+        let copies = found.get(id).map(|found| self.store.copies(&found.presence));
+        let copies = copies.unwrap_or_default().into_iter();
+        Ok(copies.map(|(key, value)| put_on(key, value, lease)).collect())
     }
 }
 

@@ -42,7 +42,8 @@ pub(crate) fn failed(fault: Fault) -> Failed {
     if text.contains("required revision has been compacted") {
         return Failed::Compacted;
     }
-    if text.contains("requested lease not found") {
+    // Or the number that was chosen for one is taken: another one will do.
+    if text.contains("requested lease not found") || text.contains("lease already exists") {
         return Failed::NoLease;
     }
     let refused = |kind, words: &str| Failed::Refused(Error::new(kind, words));

@@ -24,10 +24,25 @@ pub(crate) struct Pair {
 }
 
 impl Pair {
+    /// The one that ends first.
+    pub(crate) fn shortest(self) -> i64 {
+        self.alive.unwrap_or(self.presence)
+    }
+
     /// Both of them.
     pub(crate) fn each(self) -> impl Iterator<Item = i64> {
         [Some(self.presence), self.alive].into_iter().flatten()
     }
+}
+
+/// What the ids of our leases begin with. By that a copy for foreign readers is
+/// known again, whichever prefix and namespace it is of.
+const OURS: i64 = 0x50_4f52;
+const OURS_AT: u32 = 40;
+
+/// Whether a lease is one that a registry of this project asked for.
+pub(crate) fn is_ours(lease: i64) -> bool {
+    lease >> OURS_AT == OURS
 }
 
 /// Gives leases back; its task ends with it, and what it did not get to ends by
@@ -89,7 +104,7 @@ impl Granted {
 
     /// One more, of so many seconds.
     pub(crate) fn lease(&mut self, seconds: i64) -> i64 {
-        let id = fastrand::i64(1..i64::MAX);
+        let id = (OURS << OURS_AT) | fastrand::i64(0..1 << OURS_AT);
         self.wanted.push((id, seconds));
         id
     }

@@ -6,7 +6,6 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use etcd_client::KeyValue;
 use registry_api::kernel::{Entry, Hub, State};
 use registry_api::{Clock, Era, Error, ErrorKind, Published, Result, Timestamp};
 use tokio::sync::watch;
@@ -16,9 +15,9 @@ use crate::fault::Failed;
 use crate::following::Following;
 use crate::lane::Lane;
 use crate::pursuit::Pursuit;
-use crate::read::{Snapshot, mod_revision};
+use crate::read::{Snapshot, mod_revision, unsigned};
 use crate::store::Store;
-use crate::table::{Folded, Table, Touch};
+use crate::table::{Folded, Put, Table, Touch};
 
 /// The copy, and who waits for it to change.
 pub(crate) struct News {
@@ -106,6 +105,11 @@ impl News {
         self.heard.store(self.store.clock.now().as_nanos(), Ordering::Relaxed);
     }
 
+    /// The revision of the last write that readers see.
+    pub(crate) fn revision(&self) -> u64 {
+        self.state.load().catalogue().revision().number
+    }
+
     /// Takes over what a revision did.
     pub(crate) fn publish(&self, folded: Folded, reached: Reached) {
         folded.skipped.iter().for_each(|key| self.store.skip(key));
@@ -136,10 +140,16 @@ impl News {
 }
 
 fn table_of(store: &Store, snapshot: &Snapshot) -> (Table, Reached) {
-    let mut table = Table::new(store.keys.clone(), snapshot.era);
-    let put = |kv: &'_ KeyValue| mod_revision(kv);
-    let touches =
-        snapshot.kvs.iter().map(|kv| Touch { key: kv.key(), put: Some((kv.value(), put(kv))) });
+    let mut table = Table::new(store.keys.clone(), store.dialects.clone(), snapshot.era);
+    let touches = snapshot.kvs.iter().map(|kv| Touch {
+        key: kv.key(),
+        put: Some(Put {
+            value: kv.value(),
+            lease: kv.lease(),
+            since: unsigned(kv.create_revision()),
+            revision: mod_revision(kv),
+        }),
+    });
     let folded = table.fold(snapshot.revision, touches);
     folded.skipped.iter().for_each(|key| store.skip(key));
     (table, Reached { era: snapshot.era, revision: snapshot.revision })

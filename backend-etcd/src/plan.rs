@@ -72,6 +72,7 @@ impl Plan {
             }
             _ => {}
         }
+        self.copies(store, before, after, leases.shortest());
         if self.operations.len() > count {
             self.touched.push(id.clone());
         }
@@ -105,12 +106,29 @@ impl Plan {
         }
     }
 
+    /// Shows it to foreign readers, and what they saw before no longer.
+    fn copies(&mut self, store: &Store, before: Option<&Found>, after: &Presence, lease: i64) {
+        let copies = store.copies(after);
+        let old = before.map(|found| store.copies(&found.presence)).unwrap_or_default();
+        let stays = before.is_some_and(|found| found.leases.shortest() == lease);
+        for (key, _) in old.iter().filter(|(key, _)| copies.iter().all(|(new, _)| new != key)) {
+            self.operations.push(TxnOp::delete(key.clone(), None));
+        }
+        for (key, value) in copies {
+            let is_there = stays && old.iter().any(|(old, same)| (old, same) == (&key, &value));
+            if !is_there {
+                self.operations.push(put_on(key, value, lease));
+            }
+        }
+    }
+
     /// Takes an instance away whose holder leaves.
     pub(crate) fn leave(&mut self, store: &Store, found: &Found) {
         let id = &found.presence.id;
         let offers = found.services.iter().map(|service| store.keys.offer(service, id));
         let keys = offers.chain([store.keys.id(id), store.keys.alive(id)]);
-        self.operations.extend(keys.map(|key| TxnOp::delete(key, None)));
+        let copies = store.copies(&found.presence).into_iter().map(|(key, _)| key);
+        self.operations.extend(keys.chain(copies).map(|key| TxnOp::delete(key, None)));
         self.touched.push(id.clone());
         self.commit.left.push(id.clone());
         self.replaced.extend(found.leases.each());

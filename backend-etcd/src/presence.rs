@@ -46,7 +46,9 @@ enum Attempt<T> {
 impl Presences {
     /// Joins with these, or updates them. The answers are in order.
     pub(crate) async fn connect(&self, specs: &[InstanceSpec]) -> Result<Vec<Result<Lease>>> {
-        let parts = parts(specs).into_iter().map(|part| self.connect_part(part));
+        let parts = parts(specs, !self.store.dialects.is_empty())
+            .into_iter()
+            .map(|part| self.connect_part(part));
         Ok(try_join_all(parts).await?.into_iter().flatten().collect())
     }
 
@@ -63,6 +65,7 @@ impl Presences {
         let whole = async move {
             match insist(|| self.try_connect(specs)).await? {
                 Some((outcome, read, written)) => leases(outcome, read, written),
+                None if specs.len() < 2 => Err(too_much()),
                 None => {
                     let (front, back) = specs.split_at(specs.len() / 2);
                     let mut leases = self.connect_part(front).await?;
@@ -78,6 +81,9 @@ impl Presences {
         let whole = async move {
             if insist(|| self.try_disconnect(instances)).await?.is_some() {
                 return Ok(());
+            }
+            if instances.len() < 2 {
+                return Err(too_much());
             }
             let (front, back) = instances.split_at(instances.len() / 2);
             self.disconnect_part(front).await?;
@@ -202,9 +208,15 @@ where
     Err(Error::new(ErrorKind::Overloaded, "other writers were in the way, several times"))
 }
 
-/// Each id once.
+fn too_much() -> Error {
+    let rule = "must be fewer at once with etcd, which takes 128 operations in a transaction";
+    Error::invalid("offers", rule)
+}
+
+/// Each id once, in its order.
 fn distinct<'a>(ids: impl Iterator<Item = &'a InstanceId>) -> Vec<InstanceId> {
-    ids.collect::<BTreeSet<_>>().into_iter().cloned().collect()
+    let mut seen = BTreeSet::new();
+    ids.filter(|id| seen.insert(*id)).cloned().collect()
 }
 
 /// Whom the kernel let in.
@@ -230,12 +242,12 @@ fn leases(outcome: Outcome, read: Revision, written: Revision) -> Result<Vec<Res
 
 /// The instances in parts that make one transaction each, if nothing else has to
 /// be deleted for them.
-fn parts(specs: &[InstanceSpec]) -> Vec<&[InstanceSpec]> {
+fn parts(specs: &[InstanceSpec], has_copies: bool) -> Vec<&[InstanceSpec]> {
     let mut parts = Vec::new();
     let (mut start, mut count, mut size) = (0, 0, 0);
     for (place, spec) in specs.iter().enumerate() {
-        // Its record, its sign of life, and the last write of all.
-        let more = spec.offers.len() + 2;
+        // Its record, its sign of life, and copies for foreign readers.
+        let more = 2 + spec.offers.len() * if has_copies { 2 } else { 1 };
         if place > start && (count + more >= MOST || size + spec.size() > BYTES) {
             parts.push(&specs[start..place]);
             (start, count, size) = (place, 0, 0);

@@ -16,7 +16,7 @@ use crate::following::Following;
 use crate::news::{News, Reached};
 use crate::read::{signed, unsigned};
 use crate::store::Store;
-use crate::table::{Table, Touch};
+use crate::table::{Put, Table, Touch};
 
 /// Reads the watch into the copy until nobody wants it.
 pub(crate) struct Pursuit {
@@ -24,13 +24,22 @@ pub(crate) struct Pursuit {
     following: Weak<Following>,
     store: Arc<Store>,
     table: Table,
+    /// How far our own keys have been followed.
     reached: Reached,
-    /// Events of a response that comes in parts.
-    parts: Vec<PbEvent>,
+    ranges: Vec<Range>,
     /// A write that is known of, and since when it is due.
     owed: Option<(u64, Timestamp)>,
     /// The watch was opened again for what was due, once.
     reopened: bool,
+}
+
+/// Keys that are followed: our own first, then those of others. They are not
+/// told of in a common order.
+struct Range {
+    prefix: String,
+    reached: u64,
+    /// Events of a response that comes in parts.
+    parts: Vec<PbEvent>,
 }
 
 /// How often a quiet watch is asked whether it is well.
@@ -68,13 +77,15 @@ impl Pursuit {
         table: Table,
         reached: Reached,
     ) -> Self {
+        let range = |prefix| Range { prefix, reached: reached.revision, parts: Vec::new() };
+        let ranges = news.store.prefixes().into_iter().map(range).collect();
         Self {
             news: Arc::downgrade(news),
             following,
             store: Arc::clone(&news.store),
             table,
             reached,
-            parts: Vec::new(),
+            ranges,
             owed: None,
             reopened: false,
         }
@@ -104,6 +115,7 @@ impl Pursuit {
     async fn restart(&mut self) -> Result<(), Failed> {
         if let Some(news) = self.news.upgrade() {
             (self.table, self.reached) = news.restart().await?;
+            self.ranges.iter_mut().for_each(|range| range.reached = self.reached.revision);
             self.reopened = false;
         }
         Ok(())
@@ -111,7 +123,8 @@ impl Pursuit {
 
     /// Reads one watch to its end.
     async fn read(&mut self) -> Result<Infallible, End> {
-        (self.parts, self.owed) = (Vec::new(), None);
+        self.owed = None;
+        self.ranges.iter_mut().for_each(|range| range.parts.clear());
         self.look().await?;
         let mut opened = self.store.watch.open().await?;
         let ended = match self.open(&mut opened.client).await {
@@ -126,15 +139,27 @@ impl Pursuit {
 
     /// Opens the watch after what was reached.
     async fn open(&self, client: &mut Client) -> Result<WatchStream, End> {
-        let options = WatchOptions::new()
-            .with_prefix()
-            .with_fragment()
-            .with_start_revision(signed(self.reached.revision + 1));
-        let opening = client.watch(self.store.keys.root(), Some(options));
-        match timeout(self.store.watch.patience(), opening).await {
-            Ok(stream) => stream.map_err(|fault| failed(fault).into()),
-            Err(_) => Err(too_late().into()),
+        let mut opened: Option<WatchStream> = None;
+        for (id, range) in (1..).zip(&self.ranges) {
+            let options = WatchOptions::new()
+                .with_prefix()
+                .with_fragment()
+                .with_watch_id(id)
+                .with_start_revision(signed(range.reached + 1));
+            let (prefix, options) = (&*range.prefix, Some(options));
+            let opening = async {
+                match &mut opened {
+                    None => opened = Some(client.watch(prefix, options).await?),
+                    Some(stream) => stream.watch(prefix, options).await?,
+                }
+                Ok(())
+            };
+            match timeout(self.store.watch.patience(), opening).await {
+                Ok(done) => done.map_err(failed)?,
+                Err(_) => return Err(too_late().into()),
+            }
         }
+        opened.ok_or_else(|| ended().into())
     }
 
     /// Looks at what was written, past the watch.
@@ -231,31 +256,56 @@ impl Pursuit {
             return Err(ended().into());
         }
         news.hear();
-        self.parts.append(&mut std::mem::take(&mut response.0.events));
+        let place = usize::try_from(response.watch_id()).unwrap_or_default().wrapping_sub(1);
+        let Some(range) = self.ranges.get_mut(place) else {
+            return Ok(()); // About all of them: that it is alive.
+        };
+        range.parts.append(&mut response.0.events);
         if response.0.fragment {
             return Ok(());
         }
-        let events = std::mem::take(&mut self.parts);
+        let events = std::mem::take(&mut range.parts);
         for events in events.chunk_by(|a, b| revision_of(a) == revision_of(b)) {
             let revision = events.first().map_or(0, revision_of);
             // A revision that is here already came through the watch before.
-            if revision <= self.reached.revision {
-                continue;
+            if revision > self.ranges[place].reached {
+                self.ranges[place].reached = revision;
+                self.fold(&news, place, revision, events)?;
             }
-            let folded = self.table.fold(revision, events.iter().filter_map(touch));
-            if folded.new_era {
-                return Err(End::Lost);
-            }
-            self.reached.revision = revision;
-            news.publish(folded, self.reached);
         }
+        Ok(())
+    }
+
+    /// Takes over what a revision did to one of the ranges.
+    fn fold(
+        &mut self,
+        news: &News,
+        place: usize,
+        revision: u64,
+        events: &[PbEvent],
+    ) -> Result<(), End> {
+        // What others wrote may be told of late, and revisions only grow.
+        let latest = revision.max(news.revision());
+        let folded = self.table.fold(latest, events.iter().filter_map(touch));
+        if folded.new_era {
+            return Err(End::Lost);
+        }
+        if place == 0 {
+            self.reached.revision = revision;
+        }
+        news.publish(folded, self.reached);
         Ok(())
     }
 }
 
 fn touch(event: &PbEvent) -> Option<Touch<'_>> {
     let kv = event.kv.as_ref()?;
-    let put = (event.r#type == PUT).then_some((&*kv.value, unsigned(kv.mod_revision)));
+    let put = (event.r#type == PUT).then(|| Put {
+        value: &kv.value,
+        lease: kv.lease,
+        since: unsigned(kv.create_revision),
+        revision: unsigned(kv.mod_revision),
+    });
     Some(Touch { key: &kv.key, put })
 }
 

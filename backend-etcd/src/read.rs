@@ -72,40 +72,45 @@ impl Store {
         Ok(answered)
     }
 
-    /// Everything, at `revision` or as it is now.
+    /// Everything that is followed, at `revision` or as it is now.
     pub(crate) async fn snapshot(&self, revision: Option<u64>) -> Result<Snapshot, Failed> {
-        let end = end_of(self.keys.root());
-        let mut from = self.keys.root().as_bytes().to_vec();
+        let mut kvs = Vec::new();
         let mut at = revision;
-        let mut kvs: Vec<KeyValue> = Vec::new();
-        let mut page = PAGE;
+        for prefix in self.prefixes() {
+            at = Some(self.read_all(&prefix, at, &mut kvs).await?);
+        }
+        let era = kvs.iter().find(|kv| kv.key() == self.keys.era().as_bytes()).and_then(era_of);
+        let era = era.ok_or_else(|| Failed::Refused(no_era()))?;
+        Ok(Snapshot { revision: at.unwrap_or_default(), era, kvs })
+    }
+
+    /// Adds everything that begins with `prefix`; the revision it is of.
+    async fn read_all(
+        &self,
+        prefix: &str,
+        revision: Option<u64>,
+        kvs: &mut Vec<KeyValue>,
+    ) -> Result<u64, Failed> {
+        let end = end_of(prefix);
+        let mut from = prefix.as_bytes().to_vec();
+        let mut at = revision;
         loop {
-            let options = GetOptions::new().with_range(end.clone()).with_limit(page);
+            let options = GetOptions::new().with_range(end.clone()).with_limit(PAGE);
             let options = options.with_revision(at.map_or(0, signed));
             let ask = |client: Client| {
                 let (from, options) = (from.clone(), options.clone());
                 let mut kv = client.kv_client().max_decoding_message_size(LARGEST);
                 async move { kv.get(from, Some(options)).await }
             };
-            let mut answer = match self.data.read(ask).await {
-                // Large values: fewer of them at once.
-                Err(Failed::Unreachable(_)) if page > 1 && !kvs.is_empty() => {
-                    page /= 10;
-                    continue;
-                }
-                answer => answer?,
-            };
+            let mut answer = self.data.read(ask).await?;
             at = at.or(answer.header().map(|header| unsigned(header.revision())));
             let more = answer.more();
             kvs.extend(answer.take_kvs());
             match kvs.last() {
                 Some(last) if more => from = [last.key(), &[0]].concat(),
-                _ => break,
+                _ => return Ok(at.unwrap_or_default()),
             }
         }
-        let era = kvs.iter().find(|kv| kv.key() == self.keys.era().as_bytes()).and_then(era_of);
-        let era = era.ok_or_else(|| Failed::Refused(no_era()))?;
-        Ok(Snapshot { revision: at.unwrap_or_default(), era, kvs })
     }
 }
 

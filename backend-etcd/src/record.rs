@@ -136,21 +136,25 @@ pub(crate) fn health(terms: LeaseTerms, is_alive: bool) -> Health {
     }
 }
 
-/// What became of an instance, as its keys were and are.
+/// Why an instance went: a foreign record, one whose holder left, one that was
+/// silent for too long.
+pub(crate) fn cause(is_foreign: bool, has_left: bool) -> Cause {
+    match (is_foreign, has_left) {
+        (true, _) => Cause::Unknown,
+        (false, true) => Cause::Deregistered,
+        (false, false) => Cause::Expired,
+    }
+}
+
+/// What became of an instance, as its keys were and are. `cause` is why it went,
+/// if it did.
 pub(crate) fn edit(
     before: Option<Arc<Presence>>,
     after: Option<Arc<Presence>>,
-    has_left: bool,
+    cause: Cause,
 ) -> Option<Edit> {
-    if before == after {
-        return None;
-    }
-    let cause = match (&after, has_left) {
-        (Some(_), _) => Cause::Superseded,
-        (None, true) => Cause::Deregistered,
-        (None, false) => Cause::Expired,
-    };
-    Some(Edit::Instance { before, after, cause })
+    let cause = if after.is_some() { Cause::Superseded } else { cause };
+    (before != after).then_some(Edit::Instance { before, after, cause })
 }
 
 /// What is to be told of an instance whose record stayed as it was.

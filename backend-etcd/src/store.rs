@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use etcd_client::{Client, Compare, CompareOp, PutOptions, Txn, TxnOp, TxnResponse};
-use registry_api::{Clock, Era, Error, ErrorKind, Result};
+use registry_api::{Clock, Era, Error, ErrorKind, Presence, Result};
 
 use tokio::sync::Notify;
 
+use crate::dialect::Dialect;
 use crate::fault::Failed;
 use crate::keys::Keys;
 use crate::link::{Endpoints, Link};
@@ -27,6 +28,8 @@ pub(crate) struct Store {
     /// The clock of this process: how long things take, never who is alive.
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) history: usize,
+    /// Foreign layouts that are read; the first is written too.
+    pub(crate) dialects: Vec<Dialect>,
     /// The shortest lease etcd grants.
     pub(crate) min_ttl: Duration,
     /// Somebody waits for what should have come through the watch.
@@ -47,6 +50,7 @@ impl Store {
             watch: Link::new(endpoints),
             clock,
             history: options.history,
+            dialects: options.dialects.clone(),
             min_ttl: Duration::ZERO,
             doubted: Notify::new(),
             skipped: AtomicU64::new(0),
@@ -121,6 +125,18 @@ impl Store {
         let answer = self.data.ask(write).await?;
         let revision = answer.header().map_or(0, |header| unsigned(header.revision()));
         Ok(answer.succeeded().then_some(revision))
+    }
+
+    /// What the keys begin with that are read: our own, and those of others.
+    pub(crate) fn prefixes(&self) -> Vec<String> {
+        let foreign = self.dialects.iter().flat_map(|dialect| dialect.prefixes());
+        let foreign = foreign.map(|prefix| (*prefix).to_owned());
+        [self.keys.root().to_owned()].into_iter().chain(foreign).collect()
+    }
+
+    /// What shows an instance to foreign readers.
+    pub(crate) fn copies(&self, presence: &Presence) -> Vec<(String, Vec<u8>)> {
+        self.dialects.first().map(|dialect| dialect.copies(presence)).unwrap_or_default()
     }
 
     /// Notes a value that could not be understood, and was passed over.

@@ -18,6 +18,7 @@ mod faults;
 pub mod fixtures;
 mod link;
 pub mod mutants;
+pub mod own;
 pub mod proxy;
 mod report;
 mod run;

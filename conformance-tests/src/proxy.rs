@@ -28,6 +28,7 @@ pub enum Mode {
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
+    target: watch::Sender<SocketAddr>,
     link: Link,
     mode: watch::Sender<Mode>,
     forgotten: Arc<AtomicU64>,
@@ -41,15 +42,16 @@ impl Proxy {
         let address = listener.local_addr()?;
         let mode = watch::Sender::new(Mode::Pass);
         let forgotten = Arc::new(AtomicU64::new(0));
+        let target = watch::Sender::new(target);
         let pipe = Pipe {
-            target,
+            target: target.clone(),
             link: link.clone(),
             mode: mode.clone(),
             forgotten: Arc::clone(&forgotten),
             born: 0,
         };
         let task = tokio::spawn(pipe.accept(listener));
-        Ok(Self { address, link, mode, forgotten, task })
+        Ok(Self { address, target, link, mode, forgotten, task })
     }
 
     /// Where it listens.
@@ -68,6 +70,11 @@ impl Proxy {
         self.forgotten.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Leads to another server from now on, also whoever is connected now.
+    pub fn redirect(&self, target: SocketAddr) {
+        self.target.send_replace(target);
+    }
+
     /// What it does from now on.
     pub fn set(&self, mode: Mode) {
         self.mode.send_replace(mode);
@@ -82,7 +89,7 @@ impl Drop for Proxy {
 
 #[derive(Clone)]
 struct Pipe {
-    target: SocketAddr,
+    target: watch::Sender<SocketAddr>,
     link: Link,
     mode: watch::Sender<Mode>,
     forgotten: Arc<AtomicU64>,
@@ -103,7 +110,9 @@ impl Pipe {
     }
 
     async fn run(self, near: TcpStream) {
-        let Ok(far) = TcpStream::connect(self.target).await else {
+        let mut target = self.target.subscribe();
+        let at = *target.borrow_and_update();
+        let Ok(far) = TcpStream::connect(at).await else {
             return;
         };
         // Nothing may wait for more to come: delays are the backend's own.
@@ -115,6 +124,7 @@ impl Pipe {
             () = self.copy(near_read, far_write, &asked, true) => {}
             () = self.copy(far_read, near_write, &asked, false) => {}
             () = self.link.severed() => {}
+            _ = target.changed() => {} // The sender is ours.
         }
     }
 

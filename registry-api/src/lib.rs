@@ -15,6 +15,7 @@ pub mod call;
 mod capability;
 mod error;
 mod guard;
+pub mod hprose;
 mod identity;
 mod instance;
 pub mod kernel;

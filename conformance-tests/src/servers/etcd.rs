@@ -61,6 +61,15 @@ fn member(
     let directory = base.join(format!("portolan-etcd-{}", at.port()));
     directory_of(USER, &directory)?;
     let (recipe, data) = (recipe.clone(), directory.join("data"));
+    if let Some(snapshot) = &recipe.restored {
+        let mut restore = command_as(USER, &super::program("etcdctl", &["/usr/bin"])?, None)?;
+        restore.env("ETCDCTL_API", "3").args(["snapshot", "restore"]).arg(snapshot);
+        restore.arg(format!("--name=m{}", at.port()));
+        restore.arg(format!("--data-dir={}", data.display()));
+        restore.arg(format!("--initial-cluster={peers}"));
+        restore.arg(format!("--initial-advertise-peer-urls=http://{peer}"));
+        super::finish(restore)?;
+    }
     let start: Start = Box::new(move || {
         let mut command = command_as(USER, &program, None)?;
         // Settings of the machine's own etcd are not for this one.

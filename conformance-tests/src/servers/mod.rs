@@ -28,6 +28,8 @@ pub struct Recipe {
     pub data: Option<PathBuf>,
     /// Another program than the one that is found.
     pub program: Option<PathBuf>,
+    /// A snapshot that an etcd begins with.
+    pub restored: Option<PathBuf>,
     /// More arguments.
     pub arguments: Vec<String>,
 }

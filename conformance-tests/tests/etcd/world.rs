@@ -1,5 +1,7 @@
 //! A prefix on a cluster, for one case.
 
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -43,6 +45,39 @@ impl EtcdWorld {
     pub(crate) async fn client(&self) -> Client {
         let hosts: Vec<_> = self.members.iter().map(|m| m.address().to_string()).collect();
         Client::connect(hosts, None).await.expect("the server was started")
+    }
+
+    /// etcd's own counters.
+    pub(crate) async fn metrics(&self) -> Result<String, Absent> {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+        let ask = async {
+            let mut stream = tokio::net::TcpStream::connect(self.members[0].address()).await?;
+            stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").await?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await?;
+            Ok::<_, std::io::Error>(answer)
+        };
+        ask.await.map_err(|error| Absent(format!("no metrics: {error}")))
+    }
+
+    /// A backup of the server's as it is now.
+    pub(crate) async fn snapshot(&self) -> Result<PathBuf, Absent> {
+        let absent = |error: String| Absent(format!("no snapshot: {error}"));
+        let mut stream =
+            self.client().await.snapshot().await.map_err(|error| absent(error.to_string()))?;
+        let mut bytes = Vec::new();
+        while let Some(part) = stream.message().await.map_err(|error| absent(error.to_string()))? {
+            bytes.extend_from_slice(part.blob());
+        }
+        let file = self.members[0].directory().join("snapshot.db");
+        std::fs::write(&file, bytes).map_err(|error| absent(error.to_string()))?;
+        Ok(file)
+    }
+
+    /// Leads everybody to another server.
+    pub(crate) fn redirect(&self, to: SocketAddr) {
+        self.proxies.iter().for_each(|proxy| proxy.redirect(to));
     }
 
     /// What all keys of the default namespace begin with.

@@ -2,7 +2,7 @@
 
 pub(crate) mod child;
 mod contention;
-mod equal;
+mod kernel;
 mod lacks;
 mod rows;
 mod schema;
@@ -12,40 +12,12 @@ use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 
 use backend_sql::{SqlOptions, SqlRegistry};
+use conformance_tests::Absent;
+pub(crate) use conformance_tests::own::{Outcome, check};
 use conformance_tests::servers::{Recipe, Server};
-use conformance_tests::{Absent, Failure};
-use portolan::{Error, Namespace, Registry, Result, SystemClock};
+use portolan::{Namespace, Registry, Result, SystemClock};
 
 use crate::sql::{Admin, Kind};
-
-/// Why a case did not pass.
-#[derive(Debug)]
-pub(crate) enum Outcome {
-    Absent(String),
-    Broken(String),
-    /// The database has nothing that could fail like this.
-    NotClaimed,
-    /// Only root can do this to a machine.
-    Root,
-}
-
-impl From<Absent> for Outcome {
-    fn from(Absent(reason): Absent) -> Self {
-        Self::Absent(reason)
-    }
-}
-
-impl From<Error> for Outcome {
-    fn from(error: Error) -> Self {
-        Self::Broken(format!("unexpected error: {error:?}"))
-    }
-}
-
-impl From<Failure> for Outcome {
-    fn from(failure: Failure) -> Self {
-        Self::Broken(failure.to_string())
-    }
-}
 
 type Running<'a> = Pin<Box<dyn Future<Output = Result<(), Outcome>> + Send + 'a>>;
 type Case = for<'a> fn(&'a Place) -> Running<'a>;
@@ -66,7 +38,7 @@ list! {
         racing_epochs_grow_and_the_last_one_lives
         connections_that_are_ended_are_opened_again
     }
-    equal {
+    kernel {
         random_commands_have_the_results_of_the_kernel
     }
     lacks {
@@ -175,13 +147,5 @@ impl Database {
     /// The name of the database on its server.
     pub(crate) fn name(&self) -> &str {
         self.url.rsplit('/').next().unwrap_or_default()
-    }
-}
-
-/// Fails with `what` unless `holds`.
-pub(crate) fn check(holds: bool, what: impl std::fmt::Display) -> Result<(), Outcome> {
-    match holds {
-        true => Ok(()),
-        false => Err(Outcome::Broken(what.to_string())),
     }
 }

@@ -1,29 +1,51 @@
-//! Random commands, given to a database and to the kernel in memory, have equal
+//! Random commands, given to a backend and to the kernel in memory, have equal
 //! results: answers, errors, views, and what watchers are told.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
 
 use backend_memory::{MemoryOptions, MemoryStore};
 use conformance_tests::fixtures::{address, id, owner, service};
+use conformance_tests::own::{Outcome, check};
 use portolan::{
-    Beat, Epoch, Era, InstanceRef, InstanceSpec, KeyChange, KeyHash, Metadata, Namespace, Offer,
-    Phase, Query, Registration, RegistrationMode, Registry, Result, Scope, ServiceSpec,
-    SystemClock, WatchFrom, WatchItem, WatchStream,
+    Beat, Epoch, Era, InstanceRef, InstanceSpec, KeyChange, KeyHash, LeaseTerms, Metadata,
+    Namespace, Offer, Phase, Query, Registration, RegistrationMode, Registry, Result, Revision,
+    Scope, ServiceSpec, SystemClock, WatchFrom, WatchItem, WatchStream,
 };
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::{Just, Strategy, prop_oneof};
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
-use super::contention::lasting;
-use super::{Database, Outcome, Place};
-
 /// Names that a collation, a pattern, a quote or a placeholder could spoil.
 const NAMES: [&str; 9] = ["a", "A", "ab", "a%", "a_", "é", "e\u{301}", "';DROP--\"\\", "🦀$1{now}"];
 const IDS: [&str; 8] =
     ["i", "I", "i ", "%", "_", "'; DROP TABLE portolan_leases; --", "\\\"{among $1}", "🦀/é\u{a0}"];
-const ERA: u64 = 7;
+
+/// What is compared with the kernel.
+#[async_trait]
+pub(crate) trait Side: Send + Sync {
+    /// A registry that nobody has used.
+    async fn fresh(&self) -> Result<Box<dyn Fresh>, Outcome>;
+
+    /// Whether it numbers its writes from 1, and so chooses the same epochs.
+    fn chooses_epochs(&self) -> bool;
+}
+
+/// One registry, to be opened several times.
+#[async_trait]
+pub(crate) trait Fresh: Send + Sync {
+    async fn open(&self) -> Result<Arc<dyn Registry>, Outcome>;
+}
+
+/// Terms that end in no case.
+fn lasting() -> LeaseTerms {
+    LeaseTerms::new(Duration::from_secs(600), Duration::from_secs(1200)).expect("ordered")
+}
 
 /// An id, an epoch, a phase, and offers with their weights.
 type Spec = (&'static str, Option<u64>, Phase, Vec<(&'static str, u32)>);
@@ -152,63 +174,112 @@ async fn watched(watch: &mut WatchStream, until: u64) -> Vec<String> {
     }
 }
 
-/// A database whose revisions look like those of the kernel.
-async fn aligned(database: &Database) -> Result<Arc<dyn Registry>, Outcome> {
-    drop(database.open().await?);
-    let era = format!("UPDATE portolan_namespaces SET era = {ERA}");
-    database.admin().await?.run(&era).await?;
-    Ok(database.open().await?)
+/// Which revisions of the other mean which of the kernel.
+#[derive(Default)]
+struct Numbers(BTreeMap<u64, u64>);
+
+impl Numbers {
+    /// Both have got this far with the same commands.
+    fn pair(&mut self, kernel: Revision, other: Revision) -> Result<(), Outcome> {
+        let known = self.0.insert(other.number, kernel.number);
+        let before = self.0.range(..other.number).next_back().map(|(_, kernel)| *kernel);
+        let grew = before.is_none_or(|before| before < kernel.number);
+        let same = known.is_none_or(|known| known == kernel.number);
+        check(grew && same, format_args!("{other} is a write of one of them, {kernel}"))
+    }
+
+    /// A text with the kernel's revisions in it.
+    fn translate(&self, text: &str) -> String {
+        let mut parts = text.split("era: Era(");
+        let mut translated = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            let (_, rest) = part.split_once("number: ").unwrap_or((part, ""));
+            let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+            let number: u64 = rest[..end].parse().unwrap_or(u64::MAX);
+            let known = self.0.get(&number).map_or(format!("?{number}"), u64::to_string);
+            translated.push_str(&known);
+            translated.push_str(&rest[end..]);
+        }
+        translated
+    }
+
+    fn same(kernel: &str) -> String {
+        let numbers = Self((0..1_000).map(|n| (n, n)).collect());
+        numbers.translate(kernel)
+    }
 }
 
-async fn compare(place: &Place, ops: &[Op]) -> Result<(), Outcome> {
-    let database = place.database().await?;
-    let sql = aligned(&database).await?;
-    let store = MemoryStore::new(Arc::new(SystemClock), MemoryOptions::new(Era(ERA)));
+async fn compare(side: &dyn Side, ops: &[Op]) -> Result<(), Outcome> {
+    let fresh = side.fresh().await?;
+    let other = fresh.open().await?;
+    let store = MemoryStore::new(Arc::new(SystemClock), MemoryOptions::new(Era(7)));
     let kernel = store.handle(&Namespace::default());
+    let mut numbers = Numbers::default();
     let mut watches = Vec::new();
-    for registry in [&kernel, &sql] {
+    for registry in [&kernel, &other] {
         watches.push(registry.watch(&Scope::All, WatchFrom::Now).await?);
     }
+    let start = other.resolve(&Query::all()).await?.revision;
+    let mut until = [kernel.resolve(&Query::all()).await?.revision, start];
+    numbers.pair(until[0], until[1])?;
     for op in ops {
-        let (expected, seen) = (answer(&*kernel, op).await, answer(&*sql, op).await);
-        if expected != seen {
-            let what = format!("{op:?}:\nthe kernel says {expected}\nthe database {seen}");
-            return Err(Outcome::Broken(what));
-        }
+        let op = if side.chooses_epochs() { op.clone() } else { op.clone().with_epochs() };
+        let (expected, seen) = (answer(&*kernel, &op).await, answer(&*other, &op).await);
+        until = [
+            kernel.resolve(&Query::all()).await?.revision,
+            other.resolve(&Query::all()).await?.revision,
+        ];
+        numbers.pair(until[0], until[1])?;
+        let (expected, seen) = (Numbers::same(&expected), numbers.translate(&seen));
+        let what = format!("{op:?}:\nthe kernel says {expected}\nthe other {seen}");
+        check(expected == seen, what)?;
     }
-    let everything = kernel.resolve(&Query::all()).await?;
-    let until = everything.revision.number;
-    let mut told = Vec::new();
-    for watch in &mut watches {
-        told.push(watched(watch, until).await);
-    }
-    if told[0] != told[1] {
-        let what =
-            format!("the kernel's watcher saw {:#?}\nthe database's {:#?}", told[0], told[1]);
-        return Err(Outcome::Broken(what));
-    }
+    let told = Numbers::same(&format!("{:#?}", watched(&mut watches[0], until[0].number).await));
+    let seen = watched(&mut watches[1], until[1].number).await;
+    let seen = numbers.translate(&format!("{seen:#?}"));
+    check(told == seen, format_args!("the kernel's watcher saw {told}\nthe other's {seen}"))?;
     // And a process that comes later sees the same, from the start.
-    let from = WatchFrom::Revision(portolan::Revision { era: Era(ERA), number: 0 });
-    let mut late = database.open().await?.watch(&Scope::All, from).await?;
-    let late = watched(&mut late, until).await;
-    // The first item of the others is the Reset of an empty registry.
-    if until > 0 && late[..] != told[0][1..] {
-        let what = format!("a resumed watch saw {late:#?}\ninstead of {:#?}", &told[0][1..]);
-        return Err(Outcome::Broken(what));
+    let mut late = fresh.open().await?.watch(&Scope::All, WatchFrom::Revision(start)).await?;
+    if until[0].number == 0 {
+        return Ok(());
     }
-    Ok(())
+    let late = watched(&mut late, until[1].number).await;
+    // The first item of the others is the Reset of an empty registry.
+    let mut replayed = watches_of(&kernel, until[0].era).await?;
+    let expected = watched(&mut replayed, until[0].number).await;
+    let expected = Numbers::same(&format!("{expected:#?}"));
+    let late = numbers.translate(&format!("{late:#?}"));
+    check(late == expected, format_args!("a resumed watch saw {late}\ninstead of {expected}"))
 }
 
-pub(super) async fn random_commands_have_the_results_of_the_kernel(
-    place: &Place,
-) -> Result<(), Outcome> {
+/// The kernel's own watch from the start.
+async fn watches_of(kernel: &Arc<dyn Registry>, era: Era) -> Result<WatchStream, Outcome> {
+    let from = WatchFrom::Revision(Revision { era, number: 0 });
+    Ok(kernel.watch(&Scope::All, from).await?)
+}
+
+impl Op {
+    /// The same, with epochs where the registry was to choose them. An instance that
+    /// is named twice is told of once, as what became of it.
+    fn with_epochs(mut self) -> Self {
+        if let Self::Connect(specs) = &mut self {
+            specs.iter_mut().for_each(|(_, epoch, ..)| *epoch = epoch.or(Some(2)));
+            let mut seen = std::collections::BTreeSet::new();
+            specs.retain(|(id, ..)| seen.insert(*id));
+        }
+        self
+    }
+}
+
+/// Tries lists of commands until one makes a difference.
+pub(crate) async fn random_commands(side: &dyn Side) -> Result<(), Outcome> {
     // What cannot be there is told before anything is tried.
-    drop(place.database().await?.open().await?);
+    drop(side.fresh().await?.open().await?);
     let runtime = tokio::runtime::Handle::current();
     let tried = tokio::task::block_in_place(|| {
         let config = Config { cases: 24, failure_persistence: None, ..Config::default() };
         TestRunner::new(config).run(&vec(op(), 1..40), |ops| {
-            let compared = runtime.block_on(compare(place, &ops));
+            let compared = runtime.block_on(compare(side, &ops));
             compared.map_err(|outcome| TestCaseError::fail(format!("{outcome:?}")))
         })
     });

@@ -1,0 +1,118 @@
+//! The list, and the servers it is gone through on.
+
+mod behind;
+mod dialects;
+mod kernel;
+mod leases;
+
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+pub(crate) use conformance_tests::own::{Outcome, check};
+use conformance_tests::servers::{Recipe, Server, etcd_cluster};
+use conformance_tests::{Absent, World};
+use portolan::{Namespace, Registry, WatchItem, WatchStream};
+
+use crate::etcd::EtcdWorld;
+
+type Running<'a> = Pin<Box<dyn Future<Output = Result<(), Outcome>> + Send + 'a>>;
+pub(crate) type Case = for<'a> fn(&'a Place) -> Running<'a>;
+
+macro_rules! list {
+    ($($module:ident { $($name:ident)* })*) => {
+        /// Every case.
+        pub(crate) fn cases() -> Vec<(&'static str, Case)> {
+            vec![$($((stringify!($name), (|place| Box::pin($module::$name(place))) as Case)),*),*]
+        }
+    };
+}
+
+list! {
+    behind {
+        a_compacted_watch_is_right_again
+        a_restored_snapshot_is_another_era
+        a_full_etcd_takes_no_writes_and_goes_on_reading
+    }
+    dialects {
+        an_hprose_record_is_an_instance
+        ours_is_an_hprose_record_while_it_is_online_and_ready
+        a_native_record_counts_before_a_foreign_one
+        kitex_and_hertz_records_are_instances_and_ours_are_theirs
+        copies_of_other_namespaces_are_not_read
+    }
+    kernel {
+        random_commands_have_the_results_of_the_kernel
+    }
+    leases {
+        no_lease_is_left_behind
+        what_is_deleted_behind_the_holders_back_is_found_by_a_beat
+        an_instance_with_32_offers_costs_two_renewals_a_beat
+        a_thousand_instances_use_one_stream
+    }
+}
+
+/// A server that all cases share that do it no harm.
+#[derive(Default)]
+pub(crate) struct Place {
+    shared: OnceLock<Result<Arc<Vec<Server>>, Absent>>,
+}
+
+impl Place {
+    /// A new prefix on the shared server.
+    pub(crate) async fn world(&self) -> Result<EtcdWorld, Outcome> {
+        let members = self.shared.get_or_init(|| start(&Recipe::default()));
+        Ok(EtcdWorld::open(members.clone()?).await?)
+    }
+
+    /// A server of one's own.
+    pub(crate) async fn alone(&self, recipe: &Recipe) -> Result<EtcdWorld, Outcome> {
+        Ok(EtcdWorld::open(start(recipe)?).await?)
+    }
+}
+
+fn start(recipe: &Recipe) -> Result<Arc<Vec<Server>>, Absent> {
+    etcd_cluster(recipe, 1).map(Arc::new)
+}
+
+/// A handle on the default namespace.
+pub(crate) async fn handle(world: &EtcdWorld) -> Result<Arc<dyn Registry>, Outcome> {
+    Ok(world.handle(&Namespace::default()).await?)
+}
+
+/// A handle that reads and writes foreign layouts too.
+pub(crate) async fn speaking(
+    world: &EtcdWorld,
+    dialects: &str,
+) -> Result<Arc<dyn Registry>, Outcome> {
+    let url = format!("{}?dialect={dialects}", world.url());
+    Ok(crate::etcd::open(&url, &Namespace::default()).await?)
+}
+
+/// The next item that says something.
+pub(crate) async fn next(watch: &mut WatchStream) -> Result<WatchItem, Outcome> {
+    let patience = Duration::from_secs(10);
+    loop {
+        match tokio::time::timeout(patience, watch.next()).await {
+            Ok(Some(Ok(WatchItem::Progress(_)))) => {}
+            Ok(Some(Ok(item))) => return Ok(item),
+            Ok(Some(Err(error))) => return Err(error.into()),
+            Ok(None) => return Err(Outcome::Broken("the watch ended".into())),
+            Err(_) => return Err(Outcome::Broken("the watch was silent".into())),
+        }
+    }
+}
+
+/// Tries until it holds, for a few seconds.
+pub(crate) async fn soon<F>(what: &str, mut holds: impl FnMut() -> F) -> Result<(), Outcome>
+where
+    F: Future<Output = Result<bool, Outcome>>,
+{
+    for _ in 0..100 {
+        if holds().await? {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Err(Outcome::Broken(format!("not within ten seconds: {what}")))
+}

@@ -1,0 +1,33 @@
+//! Databases against the kernel.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use portolan::Registry;
+
+use super::{Database, Outcome, Place};
+use crate::equal::{Fresh, Side, random_commands};
+
+pub(super) async fn random_commands_have_the_results_of_the_kernel(
+    place: &Place,
+) -> Result<(), Outcome> {
+    random_commands(place).await
+}
+
+#[async_trait]
+impl Side for Place {
+    async fn fresh(&self) -> Result<Box<dyn Fresh>, Outcome> {
+        Ok(Box::new(self.database().await?))
+    }
+
+    fn chooses_epochs(&self) -> bool {
+        true
+    }
+}
+
+#[async_trait]
+impl Fresh for Database {
+    async fn open(&self) -> Result<Arc<dyn Registry>, Outcome> {
+        Ok(Database::open(self).await?)
+    }
+}
