@@ -9,11 +9,7 @@ use etcd_client::{AlarmAction, AlarmOptions, AlarmType, CompactionOptions};
 use portolan::{ErrorKind, LeaseTerms, RegistryExt, WatchFrom, WatchItem};
 use registry_api::kernel::Replica;
 
-use super::{Outcome, Place, check, handle, next, soon};
-
-fn broken(error: etcd_client::Error) -> Outcome {
-    Outcome::Broken(error.to_string())
-}
+use super::{Outcome, Place, broken, check, handle, next, soon};
 
 pub(super) async fn a_compacted_watch_is_right_again(place: &Place) -> Result<(), Outcome> {
     let world = place.alone(&Recipe::default()).await?;

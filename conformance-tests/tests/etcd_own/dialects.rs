@@ -8,7 +8,7 @@ use portolan::{
     WatchFrom, WatchItem,
 };
 
-use super::{Outcome, Place, check, next, soon, speaking};
+use super::{Outcome, Place, broken, check, next, soon, speaking};
 
 /// As the guide prints it, with a domain of its own for each case.
 fn guide(domain: &str, uuid: &str) -> (String, String) {
@@ -16,10 +16,6 @@ fn guide(domain: &str, uuid: &str) -> (String, String) {
         r#"{{"UUID":"{uuid}","Domain":"{domain}","ServerUrl":"tcp4://169.254.128.35:4321/","CPU":8}}"#
     );
     (format!("hprose-service/{domain}/{uuid}"), value)
-}
-
-fn broken(error: etcd_client::Error) -> Outcome {
-    Outcome::Broken(error.to_string())
 }
 
 /// What a foreign writer does; returns its lease.

@@ -75,6 +75,12 @@ fn start(recipe: &Recipe) -> Result<Arc<Vec<Server>>, Absent> {
     etcd_cluster(recipe, 1).map(Arc::new)
 }
 
+/// A failure of etcd's own client.
+#[allow(clippy::needless_pass_by_value)] // As `map_err` gives it.
+pub(crate) fn broken(error: etcd_client::Error) -> Outcome {
+    Outcome::Broken(error.to_string())
+}
+
 /// A handle on the default namespace.
 pub(crate) async fn handle(world: &EtcdWorld) -> Result<Arc<dyn Registry>, Outcome> {
     Ok(world.handle(&Namespace::default()).await?)

@@ -28,6 +28,6 @@ impl Side for Place {
 #[async_trait]
 impl Fresh for Database {
     async fn open(&self) -> Result<Arc<dyn Registry>, Outcome> {
-        Ok(Database::open(self).await?)
+        Ok(Self::open(self).await?)
     }
 }
