@@ -25,6 +25,8 @@ pub struct Config {
     pub admin: SocketAddr,
     /// The registry over Thrift, if it is to be served.
     pub thrift: Option<SocketAddr>,
+    /// Whether hprose peers find an etcd v2 on the HTTP listener.
+    pub hprose: bool,
     /// Blocks of addresses that instances may have besides ordinary ones.
     pub allow_addresses: Vec<String>,
     /// The lease terms of instances that connect over HTTP.
@@ -70,6 +72,10 @@ pub struct Flags {
     /// thrift://KEY@HOST:PORT [default: nowhere]
     #[arg(long, value_name = "ADDR", env = "PORTOLAN_THRIFT")]
     pub thrift: Option<SocketAddr>,
+    /// Be the etcd v2 of hprose peers on the HTTP listener: /v2/keys/hprose-service;
+    /// whoever reaches it may join there with services that have no API keys
+    #[arg(long, env = "PORTOLAN_HPROSE", num_args = 0..=1, default_missing_value = "true")]
+    pub hprose: Option<bool>,
     /// RabbitMQ for H2 services (not available in this version)
     #[arg(long, value_name = "URL", env = "PORTOLAN_AMQP", hide_env_values = true)]
     pub amqp: Option<String>,
@@ -111,6 +117,7 @@ struct File {
     grpc: Option<SocketAddr>,
     admin: Option<SocketAddr>,
     thrift: Option<SocketAddr>,
+    hprose: Option<bool>,
     amqp: Option<String>,
     allow_addresses: Option<Vec<String>>,
     #[serde(default, with = "humantime_serde::option")]
@@ -150,6 +157,7 @@ impl Config {
             grpc: flags.grpc.or(file.grpc).unwrap_or(loopback(50051)),
             admin: flags.admin.or(file.admin).unwrap_or(loopback(4201)),
             thrift: flags.thrift.or(file.thrift),
+            hprose: flags.hprose.or(file.hprose).unwrap_or(false),
             allow_addresses: flags.allow_addresses.or(file.allow_addresses).unwrap_or_default(),
             terms: LeaseTerms::new(ttl, ttd).map_err(|error| error.to_string())?,
             master_api_key: key.map(checked_key).transpose()?,

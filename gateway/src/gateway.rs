@@ -22,6 +22,7 @@ use crate::admin::{self, Admin};
 use crate::config::Config;
 use crate::control::{self, Plane};
 use crate::dispatch::Dispatcher;
+use crate::etcd_v2::{self, EtcdV2};
 use crate::front::Front;
 use crate::grpc;
 use crate::listen::{Listener, Serving};
@@ -43,6 +44,7 @@ pub struct Gateway {
     state: Arc<Admin>,
     reporter: HealthReporter,
     presence: Membership,
+    _hprose: Option<etcd_v2::Following>,
 }
 
 /// Why a gateway did not start.
@@ -112,13 +114,17 @@ impl Gateway {
             metrics: Arc::clone(&metrics),
             known: control::known_instances(),
         });
-        let state = Arc::new(Admin {
-            registry,
-            client: client.clone(),
-            dispatcher,
-            metrics,
-            draining: watch::Sender::new(false),
-        });
+        let draining = watch::Sender::new(false);
+        let mut routes = control::router(Arc::clone(&plane));
+        let mut hprose = None;
+        if config.hprose {
+            let face = Arc::new(etcd_v2::Face::new(draining.subscribe()));
+            hprose = Some(etcd_v2::Following::start(Arc::clone(&face), Arc::clone(&registry)));
+            let state = EtcdV2 { plane: Arc::clone(&plane), face };
+            routes = etcd_v2::router(state).fallback_service(routes);
+        }
+        let state =
+            Arc::new(Admin { registry, client: client.clone(), dispatcher, metrics, draining });
         let (grpc_router, reporter) = grpc::router().await;
         Ok(Self {
             http: http_address,
@@ -127,13 +133,14 @@ impl Gateway {
             thrift: thrift_address,
             registry: thrift,
             serving: [
-                http.serve_with(Front::new(Arc::clone(&plane), control::router(plane))),
+                http.serve_with(Front::new(plane, routes)),
                 grpc.serve(grpc_router),
                 admin.serve(admin::router(Arc::clone(&state))),
             ],
             state,
             reporter,
             presence: client.join(own_presence(http_address)?),
+            _hprose: hprose,
         })
     }
 

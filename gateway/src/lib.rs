@@ -9,6 +9,7 @@ pub mod config;
 mod control;
 mod data;
 mod dispatch;
+mod etcd_v2;
 mod forward;
 mod front;
 mod gateway;

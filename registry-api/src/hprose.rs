@@ -26,6 +26,8 @@ pub const TTL: Duration = Duration::from_secs(10);
 
 /// The schemes an hprose client calls.
 const SCHEMES: [&str; 7] = ["tcp", "tcp4", "tcp6", "http", "https", "ws", "wss"];
+/// Services of this project's own, gateways among them, speak no hprose.
+const OWN: &str = "portolan.";
 /// Where the number of cores is kept.
 const CPU: &str = "cpu";
 
@@ -48,8 +50,11 @@ pub struct Server {
 
 impl Server {
     /// An instance as hprose peers see it; `None` where its id is no segment of a
-    /// key, or it offers no address that they could call.
+    /// key, or it offers no address that they could call, or is one of ours.
     pub fn of(id: &InstanceId, offer: &Offer) -> Option<Self> {
+        if offer.service.as_str().starts_with(OWN) {
+            return None;
+        }
         let callable = |address: &&Address| {
             let scheme = address.as_str().split_once("://").map(|(scheme, _)| scheme);
             scheme.is_some_and(|scheme| SCHEMES.contains(&scheme))

@@ -27,6 +27,11 @@ pub(crate) async fn gateway() -> Gateway {
         backend: Some("memory:".to_owned()),
         ..Flags::default()
     };
+    start(flags).await
+}
+
+/// A gateway with these flags.
+pub(crate) async fn start(flags: Flags) -> Gateway {
     let config = Config::settle(flags).expect("the flags are right");
     Gateway::start(&config).await.expect("the gateway starts")
 }
