@@ -13,6 +13,7 @@ import (
 	"github.com/cloudwego/kitex/client"
 	"github.com/cloudwego/kitex/pkg/transmeta"
 	"github.com/cloudwego/kitex/transport"
+	etcdregistry "github.com/kitex-contrib/registry-etcd"
 
 	"interop/kitex_gen/users"
 	"interop/kitex_gen/users/userservice"
@@ -23,12 +24,19 @@ func call(arguments []string) {
 	address := flags.String("address", "", "HOST:PORT of the service")
 	framing := flags.String("transport", "framed", "framed, buffered or ttheader")
 	mux := flags.Bool("mux", false, "many calls at a time on one connection")
+	etcd := flags.String("etcd", "", "HOST:PORT of an etcd to find the service in, instead of an address")
 	must(flags.Parse(arguments))
 
 	options := []client.Option{
-		client.WithHostPorts(*address),
 		client.WithRPCTimeout(10 * time.Second),
 		client.WithConnectTimeout(5 * time.Second),
+	}
+	if *etcd != "" {
+		resolver, err := etcdregistry.NewEtcdResolver([]string{*etcd})
+		must(err)
+		options = append(options, client.WithResolver(resolver))
+	} else {
+		options = append(options, client.WithHostPorts(*address))
 	}
 	switch *framing {
 	case "framed":

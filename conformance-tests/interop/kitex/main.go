@@ -3,7 +3,9 @@
 //
 //	peer server --gateway URL   joins by the first guide and serves;
 //	                            prints `serving PORT KEY ID`
+//	peer server --etcd ADDR     registers in an etcd by itself and serves
 //	peer client --address ADDR  calls a service; prints a line of JSON per call
+//	peer client --etcd ADDR     finds the service in an etcd and calls it
 package main
 
 import (

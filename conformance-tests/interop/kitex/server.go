@@ -16,8 +16,10 @@ import (
 	"time"
 
 	"github.com/bytedance/gopkg/cloud/metainfo"
+	"github.com/cloudwego/kitex/pkg/rpcinfo"
 	"github.com/cloudwego/kitex/pkg/transmeta"
 	"github.com/cloudwego/kitex/server"
+	etcdregistry "github.com/kitex-contrib/registry-etcd"
 
 	"interop/kitex_gen/users"
 	"interop/kitex_gen/users/userservice"
@@ -106,6 +108,7 @@ func serve(arguments []string) {
 	facts := flags.String("metadata", "", "KEY=VALUE,... told when connecting")
 	mux := flags.Bool("mux", false, "take many calls at a time on one connection")
 	period := flags.Duration("beat", 500*time.Millisecond, "time between beats")
+	etcd := flags.String("etcd", "", "HOST:PORT of an etcd to register in by itself, instead of a gateway")
 	must(flags.Parse(arguments))
 
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -118,6 +121,15 @@ func serve(arguments []string) {
 	}
 	if *mux {
 		options = append(options, server.WithMuxTransport())
+	}
+	if *etcd != "" {
+		registry, err := etcdregistry.NewEtcdRegistry([]string{*etcd})
+		must(err)
+		options = append(options, server.WithRegistry(registry),
+			server.WithServerBasicInfo(&rpcinfo.EndpointBasicInfo{ServiceName: "UserService"}))
+		fmt.Println("serving", port)
+		must(userservice.NewServer(newUsers(), options...).Run())
+		return
 	}
 	serving := userservice.NewServer(newUsers(), options...)
 	go func() { must(serving.Run()) }()

@@ -19,7 +19,7 @@ pub(super) struct Node {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) ttl: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) nodes: Option<Vec<Node>>,
+    pub(super) nodes: Option<Vec<Self>>,
     #[serde(rename = "modifiedIndex")]
     pub(super) modified: u64,
     #[serde(rename = "createdIndex")]

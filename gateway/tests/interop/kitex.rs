@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 
-use portolan::ServiceName;
+use conformance_tests::servers::{Recipe, etcd};
 use portolan::call::{Call, CallError, Handler, Reply};
 use portolan::thrift::{HostOptions, JsonError, JsonHandler, ThriftHost, idl};
+use portolan::{Address, Client, InstanceId, InstanceSpec, Offer, ServiceName};
 use serde_json::{Value, json};
 
 use crate::matrix::Matrix;
@@ -32,7 +33,9 @@ pub(crate) fn cells(matrix: &mut Matrix) {
         });
     }
     let mux = |program: &PathBuf| call(program, "ttheader", true);
-    matrix.cell("kitex client", "multiplexed", build, mux);
+    matrix.cell("kitex client", "multiplexed", build.clone(), mux);
+    matrix.cell("kitex server", "by etcd", build.clone(), serve_by_etcd);
+    matrix.cell("kitex client", "by etcd", build, call_by_etcd);
 }
 
 /// Generates Kitex' code from the IDL and builds the program.
@@ -67,6 +70,77 @@ fn serve(program: &PathBuf, facts: &str, mux: bool) {
     runtime.block_on(async { tokio::time::sleep(std::time::Duration::from_secs(4)).await });
     calls(&gateway.http);
     server.kill();
+}
+
+/// A Kitex server registers itself in etcd, as its own extension does it, and is
+/// called through the gateway.
+fn serve_by_etcd(program: &PathBuf) {
+    let etcd = etcd(&Recipe::default()).unwrap();
+    let at = etcd.address().to_string();
+    let backend = format!("etcd://{at}?dialect=kitex");
+    let gateway = GatewayProcess::start(&["--backend", &backend]);
+    register(&gateway.http);
+    let server = Process::start(Command::new(program).args(["server", "--etcd", &at]));
+    server.line_with(|line| line.starts_with("serving"));
+    let until = std::time::Duration::from_secs(20);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let path = "/api/v1/services/UserService";
+        let admin = gateway.admin.strip_prefix("http://").unwrap().parse().unwrap();
+        let joined = async {
+            while crate::support::get(admin, path).await.json()["instances"] == json!([]) {
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            }
+        };
+        tokio::time::timeout(until, joined).await.expect("it registers a second after it listens");
+    });
+    calls(&gateway.http);
+    // It leaves as it came.
+    server.terminate();
+    let (_, complaint) = crate::users::call(&gateway.http, "ping", Some(&json!({}))).unwrap_err();
+    assert!(complaint.contains("no instance") || complaint.contains("503"), "{complaint}");
+}
+
+/// The declaration of the user service, which its etcd record does not hold.
+fn register(http: &str) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let address = http.strip_prefix("http://").unwrap().parse().unwrap();
+    let idl = std::fs::read_to_string(peer::source("users.thrift")).unwrap();
+    let paths = ["get", "save", "list", "greet", "ping", "forget"].map(|path| {
+        let method = match path {
+            "get" => "getUser",
+            "save" => "saveUser",
+            "list" => "listUsers",
+            same => same,
+        };
+        json!({"MethodPath": path, "ExposedMethod": method})
+    });
+    let owner = json!([{"OwnerName": "Users Inc", "OwnerId": "users-inc", "Services": [
+        {"ServiceName": "UserService", "IdlContent": idl, "Paths": paths},
+    ]}])
+    .to_string();
+    let headers = [("Content-Type", "application/json")];
+    let sent = crate::support::send(address, "POST", "/register", &headers, &owner);
+    assert_eq!(runtime.block_on(sent).status, 200);
+}
+
+/// A Kitex client finds a service in etcd that joined through us, and calls it.
+fn call_by_etcd(program: &PathBuf) {
+    let etcd = etcd(&Recipe::default()).unwrap();
+    let at = etcd.address().to_string();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let host = runtime.block_on(host());
+    let address = Address::parse(&format!("thrift://{}", host.local_addr().unwrap())).unwrap();
+    let url = format!("etcd://{at}?dialect=kitex");
+    let _membership = runtime.block_on(async {
+        let client = Client::open(&url).await.unwrap();
+        let id = InstanceId::parse("ours").unwrap();
+        let offer = Offer::new(ServiceName::parse("UserService").unwrap(), address);
+        let membership = client.join(InstanceSpec::new(id, [offer]));
+        membership.connected().await.expect("it joins");
+        (client, membership)
+    });
+    called(program, &["client", "--etcd", &at]);
 }
 
 /// A call with a header that Kitex hands to its application.
@@ -119,17 +193,26 @@ impl Handler for Users {
     }
 }
 
-/// A Kitex client calls our host.
-fn call(program: &PathBuf, framing: &str, mux: bool) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+/// Our host on a port of its own.
+async fn host() -> ThriftHost {
     let service = ServiceName::parse("UserService").unwrap();
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     let host = ThriftHost::serve(service, any, Arc::new(Users::new()), HostOptions::default());
-    let host = runtime.block_on(host).unwrap();
+    host.await.unwrap()
+}
+
+/// A Kitex client calls our host.
+fn call(program: &PathBuf, framing: &str, mux: bool) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let host = runtime.block_on(host());
     let address = host.local_addr().unwrap().to_string();
-    let mut command = Command::new(program);
-    command.args(["client", "--address", &address, "--transport", framing]);
-    let output = command.arg(format!("--mux={mux}")).output().unwrap();
+    let mux = format!("--mux={mux}");
+    called(program, &["client", "--address", &address, "--transport", framing, &mux]);
+}
+
+/// What a client that called every method was told.
+fn called(program: &PathBuf, arguments: &[&str]) {
+    let output = Command::new(program).args(arguments).output().unwrap();
     let complaint = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{complaint}");
     let text = String::from_utf8(output.stdout).unwrap();

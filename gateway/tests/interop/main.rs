@@ -6,6 +6,7 @@
 //! a failure. The matrix is printed at the end.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod hprose;
 mod kitex;
 mod matrix;
 mod peer;
@@ -24,5 +25,6 @@ fn main() -> ExitCode {
     python::cells(&mut matrix);
     kitex::cells(&mut matrix);
     volo::cells(&mut matrix);
+    hprose::cells(&mut matrix);
     matrix.run()
 }
