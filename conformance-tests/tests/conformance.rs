@@ -14,7 +14,7 @@ use conformance_tests::Target;
 use conformance_tests::calls::Wire;
 
 fn main() -> ExitCode {
-    let targets: [Arc<dyn Target>; 8] = [
+    let targets: [Arc<dyn Target>; 9] = [
         Arc::new(memory::target()),
         Arc::new(thrift::ThriftTarget),
         Arc::new(sql::SqliteTarget),
@@ -23,6 +23,7 @@ fn main() -> ExitCode {
         Arc::new(sql::ServerTarget::new(sql::Kind::MySql)),
         Arc::new(etcd::EtcdTarget::single()),
         Arc::new(etcd::EtcdTarget::cluster()),
+        Arc::new(etcd::EtcdTarget::current()),
     ];
     let mut wires: Vec<Arc<dyn Wire>> = vec![Arc::new(wires::in_process::InProcessWire)];
     for manner in wires::thrift::ALL {

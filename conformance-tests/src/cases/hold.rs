@@ -21,6 +21,7 @@ cases! { "hold":
     "V6" what_cannot_be_probed_is_held_for_its_ttd
     "V6" many_small_services_that_vanish_together_are_held
     "V6" a_registry_restored_empty_is_doubted
+    "V6" a_backend_that_stands_still_takes_nobody_away (alone)
 }
 
 async fn connect(cx: &Ctx, ids: &[&str]) -> Result<LeaseTerms, Failure> {
@@ -182,4 +183,30 @@ async fn a_registry_restored_empty_is_doubted(cx: &Ctx) -> Result<(), Failure> {
 
 fn offer_at(address: Address) -> Offer {
     Offer::new(service("a"), address)
+}
+
+async fn a_backend_that_stands_still_takes_nobody_away(cx: &Ctx) -> Result<(), Failure> {
+    let machine = cx.world().machine().ok_or(Failure::NotClaimed)?;
+    let freeze = |frozen| {
+        machine.freeze(frozen).ok_or_else(|| Failure::absent("the backend's process is not ours"))
+    };
+    let handle = Handle::open(cx).await?;
+    let mut members = Vec::new();
+    for id in FOUR {
+        members.push(handle.join(id, "a", cx.terms()).await?);
+    }
+    let view = handle.follow("a").await?;
+    freeze(true)?;
+    cx.advance(cx.terms().ttd() + cx.terms().ttl()).await;
+    check_eq(&picked(&view), &all(&FOUR), "who is picked while nothing is heard")?;
+    freeze(false)?;
+    // All leases are over, and may be found to be so at once or one by one.
+    for _ in 0..20 {
+        cx.advance(Duration::from_millis(100)).await;
+        check(view.pick().is_some(), "everybody was taken away")?;
+    }
+    cx.advance(cx.terms().heartbeat_interval() + Duration::from_secs(5)).await;
+    check_eq(&picked(&view), &all(&FOUR), "who is picked when all is well again")?;
+    check_eq(&held(&view), &all(&[]), "who is held then")?;
+    check_eq(&cx.all().await?.instances.len(), &4, "who is listed then")
 }

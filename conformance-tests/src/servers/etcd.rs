@@ -70,26 +70,39 @@ fn member(
         restore.arg(format!("--initial-advertise-peer-urls=http://{peer}"));
         super::finish(restore)?;
     }
+    let recipe_tls = recipe.tls.is_some();
     let start: Start = Box::new(move || {
         let mut command = command_as(USER, &program, None)?;
         // Settings of the machine's own etcd are not for this one.
         command.env_remove("ETCD_NAME").env("ETCD_UNSUPPORTED_ARCH", std::env::consts::ARCH);
         command.arg(format!("--name=m{}", at.port()));
         command.arg(format!("--data-dir={}", data.display()));
-        for (flag, place) in [
-            ("listen-client-urls", at),
-            ("advertise-client-urls", at),
-            ("listen-peer-urls", peer),
-            ("initial-advertise-peer-urls", peer),
-        ] {
-            command.arg(format!("--{flag}=http://{place}"));
+        let scheme = if recipe.tls.is_some() { "https" } else { "http" };
+        for flag in ["listen-client-urls", "advertise-client-urls"] {
+            command.arg(format!("--{flag}={scheme}://{at}"));
+        }
+        for flag in ["listen-peer-urls", "initial-advertise-peer-urls"] {
+            command.arg(format!("--{flag}=http://{peer}"));
+        }
+        if let Some(tls) = &recipe.tls {
+            command.arg(format!("--cert-file={}", tls.cert.display()));
+            command.arg(format!("--key-file={}", tls.key.display()));
+            command
+                .arg(format!("--trusted-ca-file={}", tls.ca.display()))
+                .arg("--client-cert-auth");
         }
         command.arg(format!("--initial-cluster={peers}"));
         command.args(["--log-level=error", "--logger=zap"]);
         command.args(&recipe.arguments);
         Ok(command)
     });
+    let is_ready = if recipe_tls { accepts } else { is_ready };
     Server::start(at, directory, start, is_ready)
+}
+
+/// Whether it accepts connections: all that can be told without a certificate.
+fn accepts(address: SocketAddr) -> bool {
+    TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok()
 }
 
 /// Whether it says that it is well, which takes a leader.

@@ -28,10 +28,23 @@ pub struct Recipe {
     pub data: Option<PathBuf>,
     /// Another program than the one that is found.
     pub program: Option<PathBuf>,
+    /// Its clients have to show certificates, and are shown one.
+    pub tls: Option<TlsRecipe>,
     /// A snapshot that an etcd begins with.
     pub restored: Option<PathBuf>,
     /// More arguments.
     pub arguments: Vec<String>,
+}
+
+/// Files of a server that speaks TLS and wants its clients to.
+#[derive(Clone, Debug)]
+pub struct TlsRecipe {
+    /// Whose certificates it believes.
+    pub ca: PathBuf,
+    /// Its own certificate.
+    pub cert: PathBuf,
+    /// The key of that.
+    pub key: PathBuf,
 }
 
 /// How long a server may take to be ready.

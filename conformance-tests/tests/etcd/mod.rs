@@ -6,6 +6,7 @@
 
 mod world;
 
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
@@ -24,20 +25,33 @@ pub(crate) const HISTORY: usize = 512;
 pub(crate) struct EtcdTarget {
     name: &'static str,
     members: usize,
+    /// Another etcd than the system's, if it has been built.
+    program: Option<PathBuf>,
     shared: OnceLock<Result<Arc<Vec<Server>>, Absent>>,
 }
 
 impl EtcdTarget {
     pub(crate) fn single() -> Self {
-        Self { name: "etcd", members: 1, shared: OnceLock::new() }
+        Self { name: "etcd", members: 1, program: None, shared: OnceLock::new() }
+    }
+
+    /// The current etcd, built from its module beside the interop peers.
+    pub(crate) fn current() -> Self {
+        let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/interop/etcd/etcd");
+        Self { name: "etcd/current", program: Some(built), ..Self::single() }
     }
 
     pub(crate) fn cluster() -> Self {
-        Self { name: "etcd/cluster", members: 3, shared: OnceLock::new() }
+        Self { name: "etcd/cluster", members: 3, ..Self::single() }
     }
 
     fn start(&self) -> Result<Arc<Vec<Server>>, Absent> {
-        etcd_cluster(&Recipe::default(), self.members).map(Arc::new)
+        if let Some(program) = self.program.as_ref().filter(|program| !program.exists()) {
+            let reason = format!("{} is not built; scripts/test builds it", program.display());
+            return Err(Absent(reason));
+        }
+        let recipe = Recipe { program: self.program.clone(), ..Recipe::default() };
+        etcd_cluster(&recipe, self.members).map(Arc::new)
     }
 }
 

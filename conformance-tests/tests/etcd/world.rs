@@ -47,6 +47,11 @@ impl EtcdWorld {
         Client::connect(hosts, None).await.expect("the server was started")
     }
 
+    /// The servers.
+    pub(crate) fn members(&self) -> &[Server] {
+        &self.members
+    }
+
     /// etcd's own counters.
     pub(crate) async fn metrics(&self) -> Result<String, Absent> {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};

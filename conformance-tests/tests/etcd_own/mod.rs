@@ -4,6 +4,8 @@ mod behind;
 mod dialects;
 mod kernel;
 mod leases;
+mod members;
+mod rights;
 
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
@@ -50,6 +52,15 @@ list! {
         an_instance_with_32_offers_costs_two_renewals_a_beat
         a_thousand_instances_use_one_stream
     }
+    members {
+        a_leader_that_is_lost_is_followed_by_another
+        a_minority_says_nothing_rather_than_something_old
+    }
+    rights {
+        rights_on_the_prefix_are_enough_and_less_is_refused
+        a_token_that_ended_is_renewed_on_every_lane
+        certificates_are_checked_both_ways
+    }
 }
 
 /// A server that all cases share that do it no harm.
@@ -68,6 +79,12 @@ impl Place {
     /// A server of one's own.
     pub(crate) async fn alone(&self, recipe: &Recipe) -> Result<EtcdWorld, Outcome> {
         Ok(EtcdWorld::open(start(recipe)?).await?)
+    }
+
+    /// A cluster of one's own.
+    pub(crate) async fn cluster(&self) -> Result<EtcdWorld, Outcome> {
+        let members = etcd_cluster(&Recipe::default(), 3)?;
+        Ok(EtcdWorld::open(Arc::new(members)).await?)
     }
 }
 
