@@ -56,6 +56,9 @@ pub(crate) fn failed(fault: Fault) -> Failed {
         _ if text.contains("database space exceeded") => {
             refused(ErrorKind::Unavailable, "etcd has no room left and takes no writes")
         }
+        _ if text.contains("too many requests") => {
+            refused(ErrorKind::Overloaded, "etcd has too much to do")
+        }
         _ if text.contains("request is too large") || text.contains("too many operations") => {
             refused(ErrorKind::InvalidArgument, "this is more than etcd takes in one transaction")
         }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use etcd_client::{Client, LeaseGrantOptions};
+use futures_util::StreamExt;
 use futures_util::future::try_join_all;
+use futures_util::stream;
 use registry_api::LeaseTerms;
 use registry_api::kernel::Backoff;
 use tokio::sync::mpsc;
@@ -53,6 +55,8 @@ pub(crate) struct Revoker {
     _lane: Arc<Lane>,
 }
 
+/// Leases that are granted or given back at the same time.
+const AT_ONCE: usize = 32;
 /// Tries for one lease. It may be that it ended long ago.
 const TRIES: u32 = 5;
 
@@ -70,16 +74,21 @@ impl Revoker {
     }
 }
 
-async fn revoke(store: Arc<Store>, mut waiting: mpsc::UnboundedReceiver<i64>) {
-    while let Some(lease) = waiting.recv().await {
-        let (first, most) = (Duration::from_millis(50), Duration::from_secs(1));
-        let mut backoff = Backoff::new(first, most, fastrand::u64(..));
-        for _ in 0..TRIES {
-            let revoke = |mut client: Client| async move { client.lease_revoke(lease).await };
-            match store.data.ask(revoke).await {
-                Ok(_) | Err(Failed::NoLease) => break,
-                Err(_) => tokio::time::sleep(backoff.next_delay()).await,
-            }
+async fn revoke(store: Arc<Store>, waiting: mpsc::UnboundedReceiver<i64>) {
+    let leases = stream::unfold(waiting, |mut waiting| async move {
+        waiting.recv().await.map(|lease| (lease, waiting))
+    });
+    leases.for_each_concurrent(AT_ONCE, |lease| revoke_one(&store, lease)).await;
+}
+
+async fn revoke_one(store: &Store, lease: i64) {
+    let (first, most) = (Duration::from_millis(50), Duration::from_secs(1));
+    let mut backoff = Backoff::new(first, most, fastrand::u64(..));
+    for _ in 0..TRIES {
+        let revoke = |mut client: Client| async move { client.lease_revoke(lease).await };
+        match store.data.ask(revoke).await {
+            Ok(_) | Err(Failed::NoLease) => return,
+            Err(_) => tokio::time::sleep(backoff.next_delay()).await,
         }
     }
 }
@@ -93,9 +102,6 @@ pub(crate) struct Granted {
     wanted: Vec<(i64, i64)>,
     made: usize,
 }
-
-/// Grants under way at the same time.
-const AT_ONCE: usize = 32;
 
 impl Granted {
     pub(crate) fn new(revoker: &Revoker) -> Self {

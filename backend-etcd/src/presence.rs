@@ -9,6 +9,7 @@ use registry_api::kernel::{Backoff, Command, Outcome};
 use registry_api::{
     Error, ErrorKind, InstanceId, InstanceRef, InstanceSpec, Lease, Presence, Result, Revision,
 };
+use tokio::sync::Semaphore;
 
 use crate::fault::Failed;
 use crate::hints::Hints;
@@ -27,8 +28,12 @@ pub(crate) struct Presences {
     pub(crate) keeper: Keeper,
     pub(crate) revoker: Revoker,
     pub(crate) hints: Hints,
+    /// Turns to write: etcd refuses everybody when thousands of requests wait.
+    pub(crate) turns: Semaphore,
 }
 
+/// Writes under way at the same time; each asks for up to 32 leases at once.
+pub(crate) const TURNS: usize = 8;
 /// How often a write is tried that others got in the way of.
 const TRIES: usize = 16;
 /// The most bytes of the instances of one transaction; etcd takes 1.5 MiB.
@@ -63,7 +68,7 @@ impl Presences {
         specs: &'a [InstanceSpec],
     ) -> BoxFuture<'a, Result<Vec<Result<Lease>>>> {
         let whole = async move {
-            match insist(|| self.try_connect(specs)).await? {
+            match self.insist(|| self.try_connect(specs)).await? {
                 Some((outcome, read, written)) => leases(outcome, read, written),
                 None if specs.len() < 2 => Err(too_much()),
                 None => {
@@ -79,7 +84,7 @@ impl Presences {
 
     fn disconnect_part<'a>(&'a self, instances: &'a [InstanceRef]) -> BoxFuture<'a, Result<()>> {
         let whole = async move {
-            if insist(|| self.try_disconnect(instances)).await?.is_some() {
+            if self.insist(|| self.try_disconnect(instances)).await?.is_some() {
                 return Ok(());
             }
             if instances.len() < 2 {
@@ -179,6 +184,26 @@ impl Presences {
         self.revoker.revoke(plan.replaced);
         Ok(Attempt::Done(revision))
     }
+
+    /// Takes a turn and tries until nobody gets in the way; `None` where it is too
+    /// much at once.
+    async fn insist<T, F>(&self, attempt: impl Fn() -> F) -> Result<Option<T>>
+    where
+        F: Future<Output = Result<Attempt<T>, Failed>>,
+    {
+        // Fails only where turns were closed, which they never are.
+        let _turn = self.turns.acquire().await;
+        let (first, most) = (Duration::from_millis(2), Duration::from_millis(100));
+        let mut backoff = Backoff::new(first, most, fastrand::u64(..));
+        for _ in 0..TRIES {
+            match attempt().await? {
+                Attempt::Done(done) => return Ok(Some(done)),
+                Attempt::TooMuch => return Ok(None),
+                Attempt::Again => tokio::time::sleep(backoff.next_delay()).await,
+            }
+        }
+        Err(Error::new(ErrorKind::Overloaded, "other writers were in the way, several times"))
+    }
 }
 
 impl<T> Attempt<T> {
@@ -189,23 +214,6 @@ impl<T> Attempt<T> {
             Self::TooMuch => Attempt::TooMuch,
         }
     }
-}
-
-/// Tries until nobody gets in the way; `None` where it is too much at once.
-async fn insist<T, F>(attempt: impl Fn() -> F) -> Result<Option<T>>
-where
-    F: Future<Output = Result<Attempt<T>, Failed>>,
-{
-    let (first, most) = (Duration::from_millis(2), Duration::from_millis(100));
-    let mut backoff = Backoff::new(first, most, fastrand::u64(..));
-    for _ in 0..TRIES {
-        match attempt().await? {
-            Attempt::Done(done) => return Ok(Some(done)),
-            Attempt::TooMuch => return Ok(None),
-            Attempt::Again => tokio::time::sleep(backoff.next_delay()).await,
-        }
-    }
-    Err(Error::new(ErrorKind::Overloaded, "other writers were in the way, several times"))
 }
 
 fn too_much() -> Error {

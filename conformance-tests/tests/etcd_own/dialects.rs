@@ -2,7 +2,7 @@
 
 use conformance_tests::World;
 use conformance_tests::fixtures::{address, beat, instance, life, offer, offering, query, scope};
-use etcd_client::{Client, PutOptions};
+use etcd_client::{Client, PutOptions, Txn, TxnOp};
 use portolan::{
     BeatOutcome, Cause, ErrorKind, Event, LeaseTerms, Namespace, Offer, Phase, RegistryExt,
     WatchFrom, WatchItem,
@@ -183,4 +183,24 @@ pub(super) async fn copies_of_other_namespaces_are_not_read(place: &Place) -> Re
     ours.connect_one(instance("j", "a", LeaseTerms::default())).await?;
     let seen = ours.resolve(&query(&domain)).await.err().map(|error| error.kind());
     check(seen == Some(ErrorKind::NotFound), "another namespace shows through")
+}
+
+pub(super) async fn fifty_records_of_one_transaction_are_one_item(
+    place: &Place,
+) -> Result<(), Outcome> {
+    let world = place.world().await?;
+    let registry = speaking(&world, "hprose").await?;
+    let domain = domain();
+    let mut watch = registry.watch(&scope(&domain), WatchFrom::Now).await?;
+    next(&mut watch).await?;
+    let puts = (0..50).map(|n| {
+        let (key, value) = guide(&domain, &format!("u{n}"));
+        TxnOp::put(key, value, None)
+    });
+    let txn = Txn::new().and_then(puts.collect::<Vec<_>>());
+    world.client().await.txn(txn).await.map_err(broken)?;
+    let WatchItem::Changes { events, .. } = next(&mut watch).await? else {
+        return Err(Outcome::Broken("no change was told".into()));
+    };
+    check(events.len() == 50, format_args!("{} events", events.len()))
 }

@@ -112,3 +112,21 @@ pub(super) async fn a_thousand_instances_use_one_stream(place: &Place) -> Result
     check(streams == 1, format_args!("{streams} streams"))?;
     check(renewals == 6_000, format_args!("{renewals} renewals for 3,000 beats"))
 }
+
+pub(super) async fn ten_thousand_who_join_at_once_do_not_drown_etcd(
+    place: &Place,
+) -> Result<(), Outcome> {
+    let world = place.alone(&Recipe::default()).await?;
+    let registry = handle(&world).await?;
+    let specs: Vec<_> =
+        (0..10_000).map(|n| instance(&format!("i{n}"), "a", LeaseTerms::default())).collect();
+    for lease in registry.connect(&specs).await? {
+        lease?;
+    }
+    let listed = registry.resolve(&portolan::Query::all()).await?.instances.len();
+    check(listed == 10_000, format_args!("{listed} are listed"))?;
+    let lives: Vec<_> = (0..10_000).map(|n| life(&format!("i{n}"), 1)).collect();
+    registry.disconnect(&lives).await?;
+    check(registry.resolve(&portolan::Query::all()).await?.instances.is_empty(), "they left")?;
+    soon("no lease is left", || async { Ok(leases(&world).await? == 0) }).await
+}

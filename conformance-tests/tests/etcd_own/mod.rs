@@ -42,6 +42,7 @@ list! {
         a_native_record_counts_before_a_foreign_one
         kitex_and_hertz_records_are_instances_and_ours_are_theirs
         copies_of_other_namespaces_are_not_read
+        fifty_records_of_one_transaction_are_one_item
     }
     kernel {
         random_commands_have_the_results_of_the_kernel
@@ -51,6 +52,7 @@ list! {
         what_is_deleted_behind_the_holders_back_is_found_by_a_beat
         an_instance_with_32_offers_costs_two_renewals_a_beat
         a_thousand_instances_use_one_stream
+        ten_thousand_who_join_at_once_do_not_drown_etcd
     }
     members {
         a_leader_that_is_lost_is_followed_by_another

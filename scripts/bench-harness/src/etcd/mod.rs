@@ -25,7 +25,7 @@ pub fn id(n: u64) -> String {
 
 /// An instance with two leases that last.
 pub fn spec(n: u64) -> InstanceSpec {
-    let minutes = |n| std::time::Duration::from_secs(n * 60);
+    let minutes = |n: u64| std::time::Duration::from_secs(n * 60);
     let terms = LeaseTerms::new(minutes(30), minutes(60)).expect("ordered");
     let service = ServiceName::parse("s").expect("a literal");
     let address = Address::parse("thrift://10.0.0.1:80").expect("a literal");
