@@ -3,9 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use registry_api::{Published, Query, Result, Revision, Scope, View, WatchFrom, WatchStream};
+use registry_api::{
+    Error, Published, Query, Result, Revision, Scope, View, WatchFrom, WatchStream,
+};
 use tokio::sync::Mutex;
+use tokio::time::timeout;
 
+use crate::fault::too_late;
 use crate::news::News;
 use crate::store::Store;
 
@@ -17,6 +21,9 @@ pub(crate) struct Following {
     /// nobody joins what is just given up.
     running: Mutex<Option<Arc<News>>>,
 }
+
+/// How long somebody waits for others who begin.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 impl Following {
     pub(crate) fn new(store: Arc<Store>) -> Self {
@@ -48,7 +55,9 @@ impl Following {
 
     /// The copy; begun if nobody has.
     async fn news(self: &Arc<Self>) -> Result<Arc<News>> {
-        let mut running = self.running.lock().await;
+        // Whoever comes while another tries in vain must not wait for his own turn.
+        let turn = timeout(PATIENCE, self.running.lock()).await;
+        let mut running = turn.map_err(|_| Error::from(too_late()))?;
         if let Some(news) = &*running {
             news.touch();
             return Ok(Arc::clone(news));

@@ -126,6 +126,7 @@ impl Pursuit {
         self.owed = None;
         self.ranges.iter_mut().for_each(|range| range.parts.clear());
         self.look().await?;
+        self.look_back().await?;
         let mut opened = self.store.watch.open().await?;
         let ended = match self.open(&mut opened.client).await {
             Ok(stream) => self.follow(stream).await,
@@ -169,13 +170,28 @@ impl Pursuit {
             return Err(End::Lost);
         }
         if head.now < self.reached.revision {
-            self.store.begin_era(head.era).await?;
-            return Err(End::Lost);
+            return self.begin_era().await;
         }
         if head.commit > self.reached.revision && self.owed.is_none() {
             self.owed = Some((head.commit, self.store.clock.now()));
         }
         Ok(())
+    }
+
+    /// Looks whether the last write that was told of is in etcd's history: one that
+    /// was restored may have been written to so much that its revisions are past
+    /// ours again.
+    async fn look_back(&mut self) -> Result<(), End> {
+        let commit = self.table.commit();
+        if commit > 0 && self.store.remembers(commit).await? == Some(false) {
+            return self.begin_era().await;
+        }
+        Ok(())
+    }
+
+    async fn begin_era(&self) -> Result<(), End> {
+        self.store.begin_era(self.table.era()).await?;
+        Err(End::Lost)
     }
 
     async fn follow(&mut self, mut stream: WatchStream) -> Result<Infallible, End> {

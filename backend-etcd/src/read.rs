@@ -55,6 +55,22 @@ impl Store {
         Ok(Head { now: revision, era, commit })
     }
 
+    /// Whether the last write as of `revision` was at that revision: not where etcd
+    /// has another history by now. `None` where it does not keep it any more.
+    pub(crate) async fn remembers(&self, revision: u64) -> Result<Option<bool>, Failed> {
+        let key = self.keys.commit();
+        let ask = |mut client: Client| {
+            let options = GetOptions::new().with_keys_only().with_revision(signed(revision));
+            let key = key.clone();
+            async move { client.get(key, Some(options)).await }
+        };
+        match self.data.read(ask).await {
+            Ok(answer) => Ok(Some(answer.kvs().first().map(mod_revision) == Some(revision))),
+            Err(Failed::Compacted) => Ok(None),
+            Err(failed) => Err(failed),
+        }
+    }
+
     /// Single keys, at one revision as long as there are no more than [`MOST`].
     pub(crate) async fn get(&self, keys: &[(String, Wanted)]) -> Result<Answered, Failed> {
         let parts = keys.chunks(MOST).map(|part| {

@@ -20,6 +20,8 @@ pub(crate) struct Table {
     keys: Keys,
     dialects: Vec<Dialect>,
     era: Era,
+    /// The last write that was told of.
+    commit: u64,
     services: BTreeMap<ServiceName, Arc<ServiceRecord>>,
     held: HashMap<InstanceId, Held>,
 }
@@ -78,11 +80,16 @@ pub(crate) struct Folded {
 
 impl Table {
     pub(crate) fn new(keys: Keys, dialects: Vec<Dialect>, era: Era) -> Self {
-        Self { keys, dialects, era, services: BTreeMap::new(), held: HashMap::new() }
+        Self { keys, dialects, era, commit: 0, services: BTreeMap::new(), held: HashMap::new() }
     }
 
     pub(crate) fn era(&self) -> Era {
         self.era
+    }
+
+    /// The revision of the last write that was told of, 0 if there was none.
+    pub(crate) fn commit(&self) -> u64 {
+        self.commit
     }
 
     /// Takes over what one revision did.
@@ -113,6 +120,7 @@ impl Table {
                 Some(Key::Owner) => {}
                 Some(Key::Era) => folded.new_era |= !self.is_era(&touch),
                 Some(Key::Commit) => {
+                    self.commit = touch.put.map_or(self.commit, |put| put.revision);
                     let commit: Option<Commit> = touch.put.and_then(|put| record::read(put.value));
                     left = commit.unwrap_or_default().left;
                 }

@@ -43,7 +43,9 @@ impl Following {
         from: WatchFrom,
         interval: Duration,
     ) -> Result<WatchStream> {
-        let mut running = self.running.lock().await;
+        // Whoever comes while another tries in vain must not wait for his own turn.
+        let turn = tokio::time::timeout(self.store.timeout, self.running.lock()).await;
+        let mut running = turn.map_err(|_| too_late())?;
         let news = match &*running {
             Some(running) => {
                 running.news.catch_up().await?;

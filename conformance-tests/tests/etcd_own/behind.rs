@@ -67,6 +67,34 @@ pub(super) async fn a_restored_snapshot_is_another_era(place: &Place) -> Result<
     check(revision > view.revision, "revisions do not grow")
 }
 
+/// A restored etcd that was written to so much that its revisions are past ours.
+pub(super) async fn a_restored_snapshot_that_has_grown_is_another_era(
+    place: &Place,
+) -> Result<(), Outcome> {
+    let world = place.alone(&Recipe::default()).await?;
+    let registry = handle(&world).await?;
+    let terms = LeaseTerms::new(Duration::from_secs(600), Duration::from_secs(1200))?;
+    registry.connect_one(instance("kept", "a", terms)).await?;
+    let snapshot = world.snapshot().await?;
+    registry.connect_one(instance("lost", "a", terms)).await?;
+    let mut watch = registry.watch(&scope("a"), WatchFrom::Now).await?;
+    let first = next(&mut watch).await?;
+    let restored = etcd(&Recipe { restored: Some(snapshot), ..Recipe::default() })?;
+    let mut client = etcd_client::Client::connect([restored.address().to_string()], None)
+        .await
+        .map_err(broken)?;
+    for n in 0..50 {
+        client.put("elsewhere", n.to_string(), None).await.map_err(broken)?;
+    }
+    world.redirect(restored.address());
+    let item = next(&mut watch).await?;
+    let WatchItem::Reset(view) = &item else {
+        return Err(Outcome::Broken(format!("a reset was due, saw {item:?}")));
+    };
+    check(view.revision.era != first.revision().era, "the era is the same")?;
+    check(view.instance(&id("lost")).is_none(), "what was lost is there")
+}
+
 pub(super) async fn a_full_etcd_takes_no_writes_and_goes_on_reading(
     place: &Place,
 ) -> Result<(), Outcome> {

@@ -34,6 +34,7 @@ list! {
     behind {
         a_compacted_watch_is_right_again
         a_restored_snapshot_is_another_era
+        a_restored_snapshot_that_has_grown_is_another_era
         a_full_etcd_takes_no_writes_and_goes_on_reading
     }
     dialects {
