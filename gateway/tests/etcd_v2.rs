@@ -241,6 +241,7 @@ async fn what_is_not_theirs_is_refused() {
         ("/d/u1", String::new()),
         ("/d/u1", value("other", "u1")),
         ("/d/u1", value("d", "u1").replace("tcp4://10.0.0.1:4321/", "nowhere")),
+        ("/d/u1", value("d", "u1").replace("tcp4:", "thrift:")),
         ("/d/u1", value("d", "u1").replace("10.0.0.1", "169.254.169.254")),
         ("/d/u1", "x".repeat(60_000)),
     ] {
@@ -266,6 +267,20 @@ async fn what_is_not_theirs_is_refused() {
     let path = format!("/d/{id}");
     let answer = put(at, &path, &[("value", &value("d", id)), ("ttl", "10")]).await;
     assert_eq!(code(&answer), (401, Value::from(110)), "{answer:?}");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn who_has_no_key_keeps_nobody_alive_who_has_one() {
+    let gateway = hprose_gateway().await;
+    let at = gateway.http;
+    // It joined while nobody had declared the service.
+    let (path, mine) = ("/Things/u1", value("Things", "u1"));
+    assert_eq!(put(at, path, &[("value", &mine), ("ttl", "10")]).await.status, 201);
+    let registered = post(&gateway, "/register", &registration("o", "Things", support::IDL)).await;
+    assert_eq!(registered.status, 200);
+    let answer = put(at, path, &[("value", &mine), ("ttl", "10")]).await;
+    assert_eq!((answer.status, answer.json()["errorCode"].clone()), (401, Value::from(110)));
     gateway.stop().await;
 }
 

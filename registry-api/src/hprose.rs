@@ -55,11 +55,7 @@ impl Server {
         if offer.service.as_str().starts_with(OWN) {
             return None;
         }
-        let callable = |address: &&Address| {
-            let scheme = address.as_str().split_once("://").map(|(scheme, _)| scheme);
-            scheme.is_some_and(|scheme| SCHEMES.contains(&scheme))
-        };
-        let address = offer.addresses.iter().find(callable)?;
+        let address = offer.addresses.iter().find(|address| is_callable(address))?;
         let cpu = offer.metadata.get(CPU).and_then(|cpu| cpu.parse().ok());
         (!id.as_str().contains('/')).then(|| Self {
             uuid: id.as_str().to_owned(),
@@ -85,7 +81,12 @@ impl Server {
     /// What it offers. Errors: `InvalidArgument` for a name or address that cannot
     /// be one.
     pub fn offer(&self) -> Result<Offer> {
-        let offer = Offer::new(ServiceName::parse(&self.domain)?, Address::parse(&self.url)?);
+        let address = Address::parse(&self.url)?;
+        if !is_callable(&address) {
+            let rule = format!("must begin with one of {}", SCHEMES.join(", "));
+            return Err(Error::invalid("ServerUrl", rule));
+        }
+        let offer = Offer::new(ServiceName::parse(&self.domain)?, address);
         Ok(offer.with_metadata(Metadata::new([(CPU, self.cpu.to_string())])?))
     }
 
@@ -102,6 +103,12 @@ impl Server {
             false => Err(Error::invalid("UUID", "must be what the key says, and Domain too")),
         }
     }
+}
+
+/// Whether an hprose client calls addresses of this scheme.
+fn is_callable(address: &Address) -> bool {
+    let scheme = address.as_str().split_once("://").map(|(scheme, _)| scheme);
+    scheme.is_some_and(|scheme| SCHEMES.contains(&scheme))
 }
 
 /// A JSON text as Go writes it: some characters escaped that need not be. They

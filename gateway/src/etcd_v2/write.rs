@@ -4,7 +4,7 @@ use axum::response::Response;
 use portolan::hprose::Server;
 use portolan::{
     Beat, BeatOutcome, ErrorKind, Instance, InstanceId, InstanceRef, InstanceSpec, LeaseTerms,
-    Offer, Query, RegistryExt, Revision, ServiceName, Target,
+    Offer, Query, RegistryExt, Revision, ServiceName, Target, View,
 };
 
 use super::EtcdV2;
@@ -59,10 +59,8 @@ pub(super) async fn delete(state: &EtcdV2, place: &Place) -> Result<Response, Re
     let missing = || Refusal::not_found(&place.key());
     let Place::Server(service, id) = place else { return Err(Refusal::no_file(place.key())) };
     state.face.entry(service, id).ok_or_else(missing)?;
-    let found = instance(&state.plane, id).await?;
-    if let Some(found) = found {
-        let found = theirs(found, id)?;
-        may_write(&state.plane, service).await?;
+    open_to_all(&state.plane, service).await?;
+    if let Some(found) = theirs(&state.plane, id).await? {
         leave(&state.plane, &found, service).await.map_err(|error| Refusal::registry(&error))?;
     }
     state.face.unlist(service, id).ok_or_else(missing)
@@ -83,11 +81,11 @@ fn not_a_server() -> Refusal {
 /// Beats where nothing else is asked for, else joins or changes what is there. The
 /// revision at which it is there.
 async fn join(plane: &Plane, put: &Put<'_>) -> Result<Revision, Refusal> {
-    let found = instance(plane, put.id).await?;
-    if let Some(found) = &found
-        && found.terms == plane.registry.info().limits.grant(put.terms).unwrap_or(put.terms)
-        && found.offer(put.service) == Some(&put.offer)
-    {
+    let view = open_to_all(plane, put.service).await?;
+    let granted = plane.registry.info().limits.grant(put.terms).unwrap_or(put.terms);
+    let same =
+        |found: &&Instance| found.terms == granted && found.offer(put.service) == Some(&put.offer);
+    if let Some(found) = view.as_ref().and_then(|view| view.instance(put.id)).filter(same) {
         let beat = Beat { id: put.id.clone(), epoch: found.epoch, token: None };
         let beaten = plane.registry.heartbeat_one(beat).await;
         let outcome = beaten.map_err(|error| Refusal::registry(&error))?;
@@ -96,9 +94,8 @@ async fn join(plane: &Plane, put: &Put<'_>) -> Result<Revision, Refusal> {
             return Ok(found.revision);
         }
     }
-    may_write(plane, put.service).await?;
     may_be_called(plane, &put.offer)?;
-    let found = found.map(|found| theirs(found, put.id)).transpose()?;
+    let found = theirs(plane, put.id).await?;
     let others = found.iter().flat_map(|found| found.offers.iter());
     let others = others.filter(|offer| offer.service != *put.service).cloned();
     let spec = InstanceSpec::new(put.id.clone(), others.chain([put.offer.clone()]));
@@ -121,30 +118,36 @@ async fn leave(plane: &Plane, found: &Instance, service: &ServiceName) -> portol
     plane.registry.connect_one(spec).await.map(drop)
 }
 
-async fn instance(plane: &Plane, id: &InstanceId) -> Result<Option<Instance>, Refusal> {
-    match plane.registry.resolve(&Query::instance(id.clone())).await {
-        Ok(view) => Ok(view.instances.into_iter().next()),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Refusal::registry(&error)),
-    }
-}
-
-/// An instance that joined another way is not to be changed from here.
-fn theirs(found: Instance, id: &InstanceId) -> Result<Instance, Refusal> {
-    match found.offers.iter().find(|offer| Server::of(id, offer).is_none()) {
+/// The instance with this id, if there is one. One that joined another way is not
+/// to be changed from here.
+async fn theirs(plane: &Plane, id: &InstanceId) -> Result<Option<Instance>, Refusal> {
+    let view = known(plane, Query::instance(id.clone())).await?;
+    let found = view.and_then(|view| view.instances.into_iter().next());
+    let other = |found: &Instance| {
+        let other = found.offers.iter().find(|offer| Server::of(id, offer).is_none());
+        other.map(|offer| Refusal::not_his(key_of(&offer.service, id)))
+    };
+    match found.as_ref().and_then(other) {
+        Some(refusal) => Err(refusal),
         None => Ok(found),
-        Some(offer) => Err(Refusal::not_his(key_of(&offer.service, id))),
     }
 }
 
-/// Nobody shows a key here, so services with keys are for those who do.
-async fn may_write(plane: &Plane, service: &ServiceName) -> Result<(), Refusal> {
-    match plane.registry.resolve(&Query::service(service.clone())).await {
-        Ok(view) if view.service(service).is_some_and(|record| !record.keys.is_empty()) => {
-            Err(Refusal::not_his(Place::Domain(service.clone()).key()))
-        }
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+/// A service, if it is known. Nobody shows a key here, so services with keys are
+/// for those who do.
+async fn open_to_all(plane: &Plane, service: &ServiceName) -> Result<Option<View>, Refusal> {
+    let view = known(plane, Query::service(service.clone())).await?;
+    let record = view.as_ref().and_then(|view| view.service(service));
+    match record.is_some_and(|record| !record.keys.is_empty()) {
+        true => Err(Refusal::not_his(Place::Domain(service.clone()).key())),
+        false => Ok(view),
+    }
+}
+
+async fn known(plane: &Plane, query: Query) -> Result<Option<View>, Refusal> {
+    match plane.registry.resolve(&query).await {
+        Ok(view) => Ok(Some(view)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Refusal::registry(&error)),
     }
 }
