@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use etcd_client::TxnOp;
 use futures_util::future::{join_all, try_join_all};
 use registry_api::kernel::Judgement;
-use registry_api::{Beat, BeatOutcome, Epoch, Error, ErrorKind, InstanceId, Result};
+use registry_api::{Beat, BeatOutcome, Epoch, InstanceId, Result};
 
 use crate::fault::Failed;
 use crate::hints::Hint;
@@ -16,6 +16,7 @@ use crate::presence::Presences;
 use crate::read::{Wanted, mod_revision};
 use crate::record::{self, Commit, Holder};
 use crate::store::put_on;
+use crate::tries::in_the_way;
 
 /// How often what is known is read anew before somebody is told to try later.
 const ROUNDS: usize = 4;
@@ -80,9 +81,7 @@ impl Presences {
             Some(judgement.answer(beat.epoch))
         });
         let answers: Option<Vec<_>> = answers.collect();
-        answers.ok_or_else(|| {
-            Error::new(ErrorKind::Overloaded, "other writers were in the way, several times")
-        })
+        answers.ok_or_else(in_the_way)
     }
 
     /// What can be said of each; `None` where it has to be asked again.

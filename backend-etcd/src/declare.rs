@@ -2,19 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use etcd_client::TxnOp;
-use registry_api::kernel::{Backoff, Command, Edit, Entry, Outcome, State, Stored};
-use registry_api::{Error, ErrorKind, Owner, Result, Revision, ServiceName, ServiceRecord};
+use registry_api::kernel::{Command, Edit, Entry, Outcome, State, Stored};
+use registry_api::{Error, Owner, Result, Revision, ServiceName, ServiceRecord};
 
 use crate::fault::Failed;
 use crate::read::{MOST, Wanted, era_of, mod_revision};
 use crate::record::{self, Commit, Declared, Owned};
 use crate::store::{Store, no_era};
-
-/// How often a write is tried that others got in the way of.
-const TRIES: usize = 16;
+use crate::tries::{Attempt, insist};
 
 /// The declarations a write is about.
 struct Declarations {
@@ -32,15 +29,8 @@ impl Store {
         named: &[ServiceName],
         command: &Command,
     ) -> Result<Outcome> {
-        let (first, most) = (Duration::from_millis(2), Duration::from_millis(100));
-        let mut backoff = Backoff::new(first, most, fastrand::u64(..));
-        for _ in 0..TRIES {
-            if let Some(outcome) = self.try_declare(owner, named, command).await? {
-                return Ok(outcome);
-            }
-            tokio::time::sleep(backoff.next_delay()).await;
-        }
-        Err(Error::new(ErrorKind::Overloaded, "other writers were in the way, several times"))
+        let outcome = insist(|| self.try_declare(owner, named, command)).await?;
+        outcome.ok_or_else(too_many)
     }
 
     async fn try_declare(
@@ -48,20 +38,23 @@ impl Store {
         owner: &Owner,
         named: &[ServiceName],
         command: &Command,
-    ) -> Result<Option<Outcome>> {
+    ) -> Result<Attempt<Outcome>, Failed> {
         let before = self.declarations(owner, named).await?;
         let mut state = before.state();
         let outcome = state.write(command.clone());
         let operations = self.operations(owner, &state);
         if operations.is_empty() {
-            return Ok(Some(outcome));
+            return Ok(Attempt::Done(outcome));
         }
         if operations.len() >= MOST || before.expected.len() > MOST {
-            return Err(too_many());
+            return Ok(Attempt::TooMuch);
         }
         let commit = Commit::default();
         let written = self.commit(before.expected, operations, &commit).await?;
-        Ok(written.map(|number| dated(outcome, before.revision, number)))
+        Ok(match written {
+            Some(number) => Attempt::Done(dated(outcome, before.revision, number)),
+            None => Attempt::Again,
+        })
     }
 
     /// What `owner` has declared, and whatever is declared under the names.

@@ -31,6 +31,7 @@ mod registry;
 mod store;
 mod table;
 mod tls;
+mod tries;
 
 pub use crate::options::EtcdOptions;
 pub use crate::registry::EtcdRegistry;

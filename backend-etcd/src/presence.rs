@@ -2,14 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
-use futures_util::future::{BoxFuture, FutureExt, join_all, try_join_all};
-use registry_api::kernel::{Backoff, Command, Outcome};
+use futures_util::future::{BoxFuture, FutureExt, join_all};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use registry_api::kernel::{Command, Outcome};
 use registry_api::{
-    Error, ErrorKind, InstanceId, InstanceRef, InstanceSpec, Lease, Presence, Result, Revision,
+    Error, InstanceId, InstanceRef, InstanceSpec, Lease, Presence, Result, Revision,
 };
-use tokio::sync::Semaphore;
 
 use crate::fault::Failed;
 use crate::hints::Hints;
@@ -20,6 +19,7 @@ use crate::plan::{Kept, Plan};
 use crate::read::MOST;
 use crate::record::seconds;
 use crate::store::Store;
+use crate::tries::{Attempt, insist};
 
 /// What writes about instances need.
 #[derive(Debug)]
@@ -28,39 +28,28 @@ pub(crate) struct Presences {
     pub(crate) keeper: Keeper,
     pub(crate) revoker: Revoker,
     pub(crate) hints: Hints,
-    /// Turns to write: etcd refuses everybody when thousands of requests wait.
-    pub(crate) turns: Semaphore,
 }
 
-/// Writes under way at the same time; each asks for up to 32 leases at once.
-pub(crate) const TURNS: usize = 8;
-/// How often a write is tried that others got in the way of.
-const TRIES: usize = 16;
+/// Parts of one call that are written at the same time, each of which asks for up
+/// to 32 leases at once: etcd refuses everybody when thousands of requests wait.
+const AT_ONCE: usize = 8;
 /// The most bytes of the instances of one transaction; etcd takes 1.5 MiB.
 const BYTES: usize = 1024 * 1024;
-
-/// What became of a transaction.
-enum Attempt<T> {
-    Done(T),
-    /// Somebody else wrote meanwhile, or a lease ended.
-    Again,
-    /// More operations than etcd takes.
-    TooMuch,
-}
 
 impl Presences {
     /// Joins with these, or updates them. The answers are in order.
     pub(crate) async fn connect(&self, specs: &[InstanceSpec]) -> Result<Vec<Result<Lease>>> {
-        let parts = parts(specs, !self.store.dialects.is_empty())
-            .into_iter()
-            .map(|part| self.connect_part(part));
-        Ok(try_join_all(parts).await?.into_iter().flatten().collect())
+        let parts = parts(specs, !self.store.dialects.is_empty()).into_iter();
+        let written = parts.map(|part| self.connect_part(part)).collect::<Vec<_>>();
+        let leases: Vec<_> = stream::iter(written).buffered(AT_ONCE).try_collect().await?;
+        Ok(leases.into_iter().flatten().collect())
     }
 
     /// Leaves.
     pub(crate) async fn disconnect(&self, instances: &[InstanceRef]) -> Result<()> {
         let parts = instances.chunks(MOST / 4).map(|part| self.disconnect_part(part));
-        try_join_all(parts).await.map(drop)
+        let written = parts.collect::<Vec<_>>();
+        stream::iter(written).buffered(AT_ONCE).try_collect().await
     }
 
     fn connect_part<'a>(
@@ -68,7 +57,7 @@ impl Presences {
         specs: &'a [InstanceSpec],
     ) -> BoxFuture<'a, Result<Vec<Result<Lease>>>> {
         let whole = async move {
-            match self.insist(|| self.try_connect(specs)).await? {
+            match insist(|| self.try_connect(specs)).await? {
                 Some((outcome, read, written)) => leases(outcome, read, written),
                 None if specs.len() < 2 => Err(too_much()),
                 None => {
@@ -84,7 +73,7 @@ impl Presences {
 
     fn disconnect_part<'a>(&'a self, instances: &'a [InstanceRef]) -> BoxFuture<'a, Result<()>> {
         let whole = async move {
-            if self.insist(|| self.try_disconnect(instances)).await?.is_some() {
+            if insist(|| self.try_disconnect(instances)).await?.is_some() {
                 return Ok(());
             }
             if instances.len() < 2 {
@@ -183,36 +172,6 @@ impl Presences {
         granted.keep();
         self.revoker.revoke(plan.replaced);
         Ok(Attempt::Done(revision))
-    }
-
-    /// Takes a turn and tries until nobody gets in the way; `None` where it is too
-    /// much at once.
-    async fn insist<T, F>(&self, attempt: impl Fn() -> F) -> Result<Option<T>>
-    where
-        F: Future<Output = Result<Attempt<T>, Failed>>,
-    {
-        // Fails only where turns were closed, which they never are.
-        let _turn = self.turns.acquire().await;
-        let (first, most) = (Duration::from_millis(2), Duration::from_millis(100));
-        let mut backoff = Backoff::new(first, most, fastrand::u64(..));
-        for _ in 0..TRIES {
-            match attempt().await? {
-                Attempt::Done(done) => return Ok(Some(done)),
-                Attempt::TooMuch => return Ok(None),
-                Attempt::Again => tokio::time::sleep(backoff.next_delay()).await,
-            }
-        }
-        Err(Error::new(ErrorKind::Overloaded, "other writers were in the way, several times"))
-    }
-}
-
-impl<T> Attempt<T> {
-    fn map<U>(self, change: impl FnOnce(T) -> U) -> Attempt<U> {
-        match self {
-            Self::Done(done) => Attempt::Done(change(done)),
-            Self::Again => Attempt::Again,
-            Self::TooMuch => Attempt::TooMuch,
-        }
     }
 }
 

@@ -10,7 +10,6 @@ use registry_api::{
     Lease, Limits, Owner, Query, Registration, Registry, Result, Scope, ServiceName, ServiceRecord,
     View, WatchFrom, WatchStream,
 };
-use tokio::sync::Semaphore;
 
 use crate::following::Following;
 use crate::hints::Hints;
@@ -18,7 +17,7 @@ use crate::keeper::Keeper;
 use crate::leases::Revoker;
 use crate::link::Endpoints;
 use crate::options::EtcdOptions;
-use crate::presence::{Presences, TURNS};
+use crate::presence::Presences;
 use crate::store::Store;
 
 /// A handle on one namespace below one prefix of an etcd.
@@ -55,7 +54,6 @@ impl EtcdRegistry {
             keeper: Keeper::start(&endpoints, Arc::clone(&store.clock)),
             revoker: Revoker::start(Arc::clone(&store)),
             hints: Hints::default(),
-            turns: Semaphore::new(TURNS),
         };
         Ok(Guard::shared(Self {
             info: Info::new(
