@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use registry_api::kernel::{Change, Edit, Entry, Stored};
 use registry_api::{
-    Epoch, Era, Health, InstanceId, InstanceSpec, LeaseTerms, Offer, Presence, Revision,
+    Epoch, Era, Health, InstanceId, InstanceSpec, LeaseTerms, Limits, Offer, Presence, Revision,
     ServiceName, ServiceRecord,
 };
 
@@ -301,7 +301,8 @@ impl Held {
         let oldest = self.foreign.values().min_by_key(|foreign| foreign.since)?;
         let mut offers: Vec<Offer> = Vec::new();
         for foreign in self.foreign.values() {
-            if offers.iter().all(|offer| offer.service != foreign.offer.service) {
+            let is_new = offers.iter().all(|offer| offer.service != foreign.offer.service);
+            if is_new && offers.len() < Limits::MAX_OFFERS {
                 offers.push(foreign.offer.clone());
             }
         }

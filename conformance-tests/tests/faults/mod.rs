@@ -4,6 +4,7 @@ pub(crate) mod child;
 mod contention;
 mod kernel;
 mod lacks;
+mod rights;
 mod rows;
 mod schema;
 
@@ -45,6 +46,11 @@ list! {
         a_full_disk_is_an_error_and_loses_nothing
         a_read_only_database_is_an_error_and_goes_on_reading
         a_crowded_server_is_an_error_and_recovers
+    }
+    rights {
+        who_may_not_define_runs_on_what_is_there
+        who_may_nothing_is_refused_without_a_word_of_secrets
+        schemas_are_registries_apart
     }
     rows {
         rows_with_nulls_are_passed_over
