@@ -93,6 +93,20 @@ impl Ctx {
         }
     }
 
+    /// Lets a moment pass, or less if `holds` sooner: for news that are on their way.
+    pub async fn moment(&self, holds: impl Fn() -> bool) {
+        let (step, steps) = match self.is_virtual() {
+            true => (Duration::from_millis(50), 2),
+            false => (Duration::from_millis(20), 50),
+        };
+        for _ in 0..steps {
+            if holds() {
+                return;
+            }
+            self.advance(step).await;
+        }
+    }
+
     /// Lets the others run, without letting time pass.
     pub async fn settle(&self) {
         self.advance(Duration::ZERO).await;

@@ -162,7 +162,7 @@ pub fn run_trials(mut trials: Vec<Trial>, threads: Option<usize>) -> Conclusion 
 /// few enough that none of them waits for the others.
 fn threads() -> Option<usize> {
     let cores = std::thread::available_parallelism().ok()?.get();
-    Some((cores * 6).min(24))
+    Some((cores * 9).min(32))
 }
 
 fn complete(outcome: &Outcome) -> Result<Completion, Failed> {

@@ -102,7 +102,7 @@ async fn leaving_is_believed_at_once(cx: &Ctx) -> Result<(), Failure> {
     let handle = Handle::open(cx).await?;
     let view = handle.follow("a").await?;
     cx.registry().disconnect(&FOUR.map(|id| life(id, 1))).await?;
-    cx.advance(Duration::from_millis(100)).await;
+    cx.moment(|| view.pick().is_none()).await;
     check_eq(&picked(&view), &all(&[]), "who is picked")
 }
 

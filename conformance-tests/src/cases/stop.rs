@@ -144,13 +144,14 @@ async fn a_dead_registry_delays_a_stop_and_does_not_prevent_it(cx: &Ctx) -> Resu
 async fn draining_is_picked_only_when_nothing_else_is_left(cx: &Ctx) -> Result<(), Failure> {
     let handle = Handle::open(cx).await?;
     let view = handle.client.follow(&service("a"));
+    view.ready().await?;
     let spec = |name: &str, phase| instance(name, "a", cx.terms()).with_phase(phase);
     cx.registry().connect_one(spec("draining", Phase::Draining)).await?;
     cx.registry().connect_one(spec("starting", Phase::Starting)).await?;
-    cx.advance(Duration::from_millis(50)).await;
+    cx.moment(|| view.current().instances.len() == 2).await;
     check_eq(&picked(&view), &vec!["draining".to_owned()], "who is picked, with nobody ready")?;
     cx.registry().connect_one(spec("ready", Phase::Ready)).await?;
-    cx.advance(Duration::from_millis(50)).await;
+    cx.moment(|| view.current().instances.len() == 3).await;
     check_eq(&picked(&view), &vec!["ready".to_owned()], "who is picked, with somebody ready")
 }
 
