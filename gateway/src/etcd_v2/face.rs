@@ -73,19 +73,30 @@ impl Face {
         self.tree().servers.get(&(service.clone(), id.clone())).cloned()
     }
 
-    /// Lists a server, by this action; answers what a writer is told.
+    /// Lists a server, by this action; answers what a writer is told who found it
+    /// listed, or not.
     pub(super) fn put(
         &self,
         action: &'static str,
-        service: &ServiceName,
-        id: &InstanceId,
+        (service, id): (&ServiceName, &InstanceId),
         entry: Entry,
+        was_listed: bool,
     ) -> Response {
-        let event = self.tree().put(action, (service.clone(), id.clone()), entry);
-        let (index, text) = (event.node.modified, line(&event));
-        self.index.send_replace(index);
-        let is_new = event.before.is_none();
-        respond(if is_new { StatusCode::CREATED } else { StatusCode::OK }, index, text)
+        let at = (service.clone(), id.clone());
+        let mut tree = self.tree();
+        let listed = tree.servers.get_mut(&at).filter(|listed| listed.value == entry.value);
+        // The registry may have told of this very write already.
+        if let Some(listed) = listed.filter(|_| !was_listed) {
+            *listed = Entry { modified: listed.modified, created: listed.created, ..entry };
+            let node = listed.node(&key_of(service, id));
+            let event = Event { action, node, before: None };
+            return respond(StatusCode::CREATED, event.node.modified, line(&event));
+        }
+        let event = tree.put(action, at, entry);
+        drop(tree);
+        self.index.send_replace(event.node.modified);
+        let status = if event.before.is_none() { StatusCode::CREATED } else { StatusCode::OK };
+        respond(status, event.node.modified, line(&event))
     }
 
     /// Lists a server as the registry has it, unless it is listed so already.

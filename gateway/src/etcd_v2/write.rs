@@ -52,7 +52,8 @@ pub(super) async fn put(
         Some(true) => "update",
         Some(false) => "create",
     };
-    Ok(state.face.put(action, service, id, Entry::written(value, seconds(ttl), written)))
+    let entry = Entry::written(value, seconds(ttl), written);
+    Ok(state.face.put(action, (service, id), entry, listed.is_some()))
 }
 
 pub(super) async fn delete(state: &EtcdV2, place: &Place) -> Result<Response, Refusal> {

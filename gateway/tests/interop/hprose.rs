@@ -22,7 +22,8 @@ pub(crate) fn cells(matrix: &mut Matrix) {
             through_the_gateway(program, backend);
         });
     }
-    matrix.cell("hprose etcdctl", "reads and writes", etcdctl, |_| by_hand());
+    let etcdctl = peer::with_etcd(etcdctl);
+    matrix.cell("hprose etcdctl", "reads and writes", etcdctl, |()| by_hand());
 }
 
 fn manner(backend: &str) -> &'static str {

@@ -34,8 +34,9 @@ pub(crate) fn cells(matrix: &mut Matrix) {
     }
     let mux = |program: &PathBuf| call(program, "ttheader", true);
     matrix.cell("kitex client", "multiplexed", build.clone(), mux);
-    matrix.cell("kitex server", "by etcd", build.clone(), serve_by_etcd);
-    matrix.cell("kitex client", "by etcd", build, call_by_etcd);
+    let with_etcd = || peer::with_etcd(build.clone());
+    matrix.cell("kitex server", "by etcd", with_etcd(), serve_by_etcd);
+    matrix.cell("kitex client", "by etcd", with_etcd(), call_by_etcd);
 }
 
 /// Generates Kitex' code from the IDL and builds the program.

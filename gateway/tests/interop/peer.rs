@@ -48,3 +48,13 @@ pub(crate) fn run(command: &mut Command) -> Result<(), String> {
         Err(error) => Err(format!("{program}: {error}")),
     }
 }
+
+/// What a cell is built from, where the gateway knows etcd.
+pub(crate) fn with_etcd<P>(
+    build: impl Fn() -> Result<P, String> + Send + 'static,
+) -> impl Fn() -> Result<P, String> + Send + 'static {
+    move || match portolan::schemes().contains(&"etcd") {
+        true => build(),
+        false => Err("the gateway is built without the feature etcd".to_owned()),
+    }
+}
