@@ -98,8 +98,8 @@ impl Floor {
     pub async fn commits(&mut self) -> Option<i64> {
         match self {
             Self::Postgres(connection) => {
-                // What others counted is told with a delay.
-                tokio::time::sleep(std::time::Duration::from_millis(1_500)).await;
+                // A connection tells what it counted after ten idle seconds at last.
+                tokio::time::sleep(std::time::Duration::from_secs(11)).await;
                 let text = "SELECT xact_commit FROM pg_stat_database
                     WHERE datname = current_database()";
                 sqlx::query_scalar(text).fetch_one(connection).await.ok()
