@@ -1,7 +1,7 @@
 //! Renewals: those of a whole process are one stream, on a connection that
 //! nothing else can fill.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use etcd_client::{LeaseKeepAliveStream, LeaseKeeper};
@@ -33,8 +33,7 @@ impl Keeper {
     pub(crate) fn start(endpoints: &Arc<Endpoints>, clock: Arc<dyn Clock>) -> Self {
         let (calls, waiting) = mpsc::channel(WAITING);
         let link = Link::new(endpoints);
-        let renewing =
-            Renewing { link, clock, waiting, pending: HashMap::new(), order: VecDeque::new() };
+        let renewing = Renewing { link, clock, waiting, asked: VecDeque::new() };
         Self { calls, _lane: Lane::spawn(renewing.run()) }
     }
 
@@ -54,10 +53,8 @@ struct Renewing {
     link: Link,
     clock: Arc<dyn Clock>,
     waiting: mpsc::Receiver<Call>,
-    /// Who waits for which lease.
-    pending: HashMap<i64, Vec<Call>>,
-    /// When what waits was asked, oldest first.
-    order: VecDeque<(Timestamp, i64)>,
+    /// What was asked and when, oldest first: etcd answers in this order.
+    asked: VecDeque<(Timestamp, Call)>,
 }
 
 impl Renewing {
@@ -78,13 +75,12 @@ impl Renewing {
         let opening = opened.client.lease_keep_alive(lease);
         let done = match timeout(self.link.patience(), opening).await {
             Ok(Ok((keeper, stream))) => {
-                self.answer(lease, i64::MAX);
+                self.answer(lease, i64::MAX)?;
                 self.renew(keeper, stream).await
             }
             // Not a failure of the stream: this lease is gone.
             Ok(Err(etcd_client::Error::LeaseKeepAliveError(_))) => {
-                self.answer(lease, 0);
-                return Ok(());
+                return self.answer(lease, 0);
             }
             Ok(Err(fault)) => Err(failed(fault)),
             Err(_) => Err(too_late()),
@@ -103,13 +99,13 @@ impl Renewing {
         loop {
             let patience = self.link.patience();
             let now = self.clock.now();
-            let oldest = self.order.front().map(|(asked, _)| now.since(*asked));
+            let oldest = self.asked.front().map(|(asked, _)| now.since(*asked));
             let left = oldest.map_or(patience, |waited| patience.saturating_sub(waited));
             tokio::select! {
                 biased;
                 answer = stream.message() => {
                     let answer = answer.map_err(failed)?.ok_or_else(too_late)?;
-                    self.answer(answer.id(), answer.0.ttl);
+                    self.answer(answer.id(), answer.0.ttl)?;
                 }
                 call = self.waiting.recv() => {
                     let Some(call) = call else { return Ok(()) };
@@ -128,23 +124,27 @@ impl Renewing {
     }
 
     fn note(&mut self, call: Call) {
-        self.order.push_back((self.clock.now(), call.lease));
-        self.pending.entry(call.lease).or_default().push(call);
+        self.asked.push_back((self.clock.now(), call));
     }
 
-    /// Answers everybody who waits for a lease: one renewal is as good as two.
-    fn answer(&mut self, lease: i64, seconds: i64) {
-        for call in self.pending.remove(&lease).unwrap_or_default() {
-            let _ = call.answer.send(Ok(seconds)); // Nobody may wait any more.
-        }
-        while self.order.front().is_some_and(|(_, lease)| !self.pending.contains_key(lease)) {
-            self.order.pop_front();
+    /// Answers whoever has waited longest. Not everybody who waits for the lease:
+    /// one renewal is older than what was asked after it.
+    fn answer(&mut self, lease: i64, seconds: i64) -> Result<(), Failed> {
+        match self.asked.pop_front() {
+            Some((_, call)) if call.lease == lease => {
+                let _ = call.answer.send(Ok(seconds)); // Nobody may wait any more.
+                Ok(())
+            }
+            call => {
+                self.asked.extend(call);
+                let message = "etcd answered for a lease that was not asked about";
+                Err(Failed::Unreachable(Error::new(ErrorKind::Unavailable, message)))
+            }
         }
     }
 
     fn fail(&mut self, error: &Error) {
-        self.order.clear();
-        for call in self.pending.drain().flat_map(|(_, calls)| calls) {
+        for (_, call) in self.asked.drain(..) {
             let _ = call.answer.send(Err(Failed::Unreachable(copy(error))));
         }
     }

@@ -80,7 +80,9 @@ impl Link {
 
     /// The client in use, or another one.
     pub(crate) async fn open(&self) -> Result<Opened, Failed> {
-        let mut state = self.state.lock().await;
+        // Whoever comes while another connects in vain must not wait for his own turn.
+        let turn = timeout(self.patience(), self.state.lock()).await;
+        let mut state = turn.map_err(|_| too_late())?;
         if let Some(client) = &state.client {
             return Ok(Opened { client: client.clone(), number: state.failures });
         }
