@@ -137,14 +137,8 @@ impl Presences {
         if !epochs.contains(&hint.epoch) {
             return Ok(Renewed::default());
         }
-        let alive = async {
-            match hint.leases.alive {
-                Some(lease) => self.keeper.renew(lease).await,
-                None => Ok(false),
-            }
-        };
-        let (presence, alive) = tokio::join!(self.keeper.renew(hint.leases.presence), alive);
-        Ok(Renewed { presence: presence?, alive: alive? })
+        let (presence, alive) = self.keeper.renew_each(hint.leases).await?;
+        Ok(Renewed { presence, alive: alive.unwrap_or(false) })
     }
 
     /// What is stored of each.
@@ -205,9 +199,7 @@ impl Presences {
             Err(failed) => Err(failed),
         }
     }
-}
 
-impl Presences {
     /// What shows an instance that is back to foreign readers.
     async fn copies(&self, id: &InstanceId, lease: i64) -> Result<Vec<TxnOp>, Failed> {
         if self.store.dialects.is_empty() {

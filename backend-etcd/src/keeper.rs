@@ -11,6 +11,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::fault::{Failed, failed, too_late};
 use crate::lane::Lane;
+use crate::leases::Pair;
 use crate::link::{Endpoints, Link};
 
 /// Takes renewals; its task ends with it.
@@ -46,6 +47,18 @@ impl Keeper {
         })?;
         let closed = |_| Failed::Refused(Error::new(ErrorKind::Closed, "the handle was closed"));
         answered.await.map_err(closed)?.map(|seconds| seconds > 0)
+    }
+
+    /// Renews the leases of a life; whether each is still there. `None` where it
+    /// has no second one.
+    pub(crate) async fn renew_each(&self, leases: Pair) -> Result<(bool, Option<bool>), Failed> {
+        let alive = async {
+            match leases.alive {
+                Some(lease) => self.renew(lease).await.map(Some),
+                None => Ok(None),
+            }
+        };
+        tokio::try_join!(self.renew(leases.presence), alive)
     }
 }
 

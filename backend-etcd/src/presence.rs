@@ -131,15 +131,10 @@ impl Presences {
         let Some(found) = before.found.get(&after.id).filter(goes_on) else {
             return Ok(Kept::Nothing);
         };
-        let alive = async {
-            match found.leases.alive {
-                Some(lease) => self.keeper.renew(lease).await,
-                // Online as long as it is there, or offline.
-                None => Ok(seconds(after.terms).1.is_none()),
-            }
-        };
-        let (presence, alive) = tokio::join!(self.keeper.renew(found.leases.presence), alive);
-        Ok(match (presence?, alive?) {
+        let (presence, alive) = self.keeper.renew_each(found.leases).await?;
+        // Without a second lease: online as long as it is there, or offline.
+        let alive = alive.unwrap_or_else(|| seconds(after.terms).1.is_none());
+        Ok(match (presence, alive) {
             (true, true) => Kept::Both,
             (true, false) => Kept::Presence,
             (false, _) => Kept::Nothing,

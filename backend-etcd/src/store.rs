@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use etcd_client::{Client, Compare, CompareOp, PutOptions, Txn, TxnOp, TxnResponse};
 use registry_api::{Clock, Era, Error, ErrorKind, Presence, Result};
-
 use tokio::sync::Notify;
 
 use crate::dialect::Dialect;

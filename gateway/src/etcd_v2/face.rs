@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use axum::body::{Body, Bytes};
 use axum::http::StatusCode;
@@ -288,9 +288,4 @@ impl Tree {
 fn directory(key: String, nodes: Vec<Node>, since: u64) -> Node {
     let nodes = (!nodes.is_empty()).then_some(nodes);
     Node { key, dir: true, nodes, modified: since, created: since, ..Node::default() }
-}
-
-/// How long a writer's key lasts.
-pub(super) fn seconds(ttl: u32) -> Duration {
-    Duration::from_secs(ttl.into())
 }

@@ -1,5 +1,7 @@
 //! `PUT` and `DELETE`: a server joins, beats, and leaves.
 
+use std::time::Duration;
+
 use axum::response::Response;
 use portolan::hprose::Server;
 use portolan::{
@@ -10,7 +12,6 @@ use portolan::{
 use super::EtcdV2;
 use super::answer::Refusal;
 use super::event::{Entry, value_of};
-use super::face::seconds;
 use super::request::{Parameters, Place, key_of};
 use crate::control::Plane;
 
@@ -43,7 +44,8 @@ pub(super) async fn put(
     let ttl = ttl.filter(|ttl| *ttl > 0);
     let ttl = ttl.ok_or_else(|| Refusal::field("ttl must be given, in seconds".to_owned()))?;
     let server: Server = serde_json::from_str(&value).map_err(|_| not_a_server())?;
-    let terms = LeaseTerms::new(seconds(ttl), seconds(ttl));
+    let lasts = Duration::from_secs(ttl.into());
+    let terms = LeaseTerms::new(lasts, lasts);
     let terms = terms.map_err(|error| Refusal::field(error.to_string()))?;
     let offer = server.offer().map_err(|error| Refusal::field(error.to_string()))?;
     let written = join(&state.plane, &Put { service, id, offer, terms }).await?;
@@ -52,7 +54,7 @@ pub(super) async fn put(
         Some(true) => "update",
         Some(false) => "create",
     };
-    let entry = Entry::written(value, seconds(ttl), written);
+    let entry = Entry::written(value, lasts, written);
     Ok(state.face.put(action, (service, id), entry, listed.is_some()))
 }
 
