@@ -21,6 +21,7 @@ mod instance;
 pub mod kernel;
 mod lease;
 mod limits;
+mod mended;
 mod metadata;
 mod published;
 mod query;
@@ -41,6 +42,7 @@ pub use crate::instance::{
 };
 pub use crate::lease::{Beat, BeatOutcome, Lease, LeaseTerms, LeaseToken};
 pub use crate::limits::Limits;
+pub use crate::mended::{Opens, mended};
 pub use crate::metadata::Metadata;
 pub use crate::published::Published;
 pub use crate::query::{Filter, Query, Scope, View};

@@ -5,7 +5,6 @@
 
 mod error;
 mod handler;
-mod known;
 mod model;
 mod record;
 mod remote;

@@ -102,10 +102,6 @@ impl ThriftRegistry {
 }
 
 impl Remote {
-    pub(super) fn clock(&self) -> &dyn Clock {
-        &*self.clock
-    }
-
     pub(super) fn asker(&self) -> wire::Caller {
         wire::Caller {
             space: self.options.namespace.as_str().to_owned(),
@@ -220,8 +216,8 @@ impl Registry for ThriftRegistry {
     }
 
     async fn watch(&self, scope: &Scope, from: WatchFrom) -> Result<WatchStream> {
-        let watching = Watching::new(Arc::clone(&self.remote), &self.info, scope.clone(), from);
-        watching.open().await
+        let watching = Watching { remote: Arc::clone(&self.remote), scope: scope.clone() };
+        api::mended(watching, &self.info, Arc::clone(&self.remote.clock), from).await
     }
 }
 

@@ -1,16 +1,12 @@
-//! A watch on a registry that is elsewhere: polled, and opened again by the
-//! kernel's rules when the connection or the other side was gone.
+//! A watch on a registry that is elsewhere: opened there, and polled.
 
 use std::collections::VecDeque;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use futures_util::stream;
-use registry_api::kernel::Follow;
-use registry_api::{
-    Capability, Error, ErrorKind, Info, Result, Scope, WatchFrom, WatchItem, WatchStream,
-};
+use registry_api::{Opens, Result, Scope, WatchFrom, WatchItem, WatchStream};
 
 use super::error::corrupt;
 use super::model::{Form, all_from_wire};
@@ -19,13 +15,10 @@ use super::record::encode;
 use super::remote::Remote;
 use super::watches::MAX_WAIT;
 
+/// Opens watches of a scope at the other side.
 pub(super) struct Watching {
-    remote: Arc<Remote>,
-    scope: Scope,
-    follow: Follow,
-    open: Option<Open>,
-    /// What was polled and not yet read.
-    items: VecDeque<WatchItem>,
+    pub(super) remote: Arc<Remote>,
+    pub(super) scope: Scope,
 }
 
 /// A watch at the other side; let go when dropped.
@@ -43,64 +36,40 @@ impl Drop for Open {
 /// On top of the time a poll waits for news.
 const PATIENCE: Duration = Duration::from_secs(6);
 
-impl Watching {
-    pub(super) fn new(remote: Arc<Remote>, info: &Info, scope: Scope, from: WatchFrom) -> Self {
-        let can_resume = info.capabilities.has(Capability::Resume);
-        let follow = Follow::new(can_resume, RandomState::new().hash_one(0)).starting(from);
-        Self { remote, scope, follow, open: None, items: VecDeque::new() }
-    }
-
-    /// Opens it once, so that a refusal is told at once, and makes a stream of it.
-    pub(super) async fn open(mut self) -> Result<WatchStream> {
-        self.reopen().await?;
-        Ok(WatchStream::new(stream::unfold(Some(self), |watching| async {
-            let mut watching = watching?;
-            match watching.next().await {
-                Ok(item) => Some((Ok(item), Some(watching))),
-                Err(refusal) => Some((Err(refusal), None)),
-            }
-        })))
-    }
-
-    async fn reopen(&mut self) -> Result<()> {
-        let after = match self.follow.reopen() {
+#[async_trait]
+impl Opens for Watching {
+    async fn open(&self, from: WatchFrom) -> Result<WatchStream> {
+        let after = match from {
             WatchFrom::Now => None,
             WatchFrom::Revision(revision) => Some(revision.to_wire()),
         };
         let (caller, scope) = (self.remote.asker(), self.scope.to_wire());
         let arguments = wire::WatchArguments { caller, scope, after };
         let id = self.remote.ask("watch", &arguments).await?;
-        self.open = Some(Open { remote: Arc::clone(&self.remote), id });
-        Ok(())
+        let open = Open { remote: Arc::clone(&self.remote), id };
+        // What was polled and not yet read waits with the watch.
+        let state = (open, VecDeque::new());
+        Ok(WatchStream::new(stream::unfold(state, |(open, mut items)| async {
+            let item = open.next(&mut items).await;
+            Some((item, (open, items)))
+        })))
     }
+}
 
-    async fn next(&mut self) -> Result<WatchItem> {
+impl Open {
+    async fn next(&self, items: &mut VecDeque<WatchItem>) -> Result<WatchItem> {
         loop {
-            while let Some(item) = self.items.pop_front() {
-                if let Some(item) = self.follow.pass(item) {
-                    return Ok(item);
-                }
+            if let Some(item) = items.pop_front() {
+                return Ok(item);
             }
-            let got = match &self.open {
-                Some(open) => self.poll(open.id).await,
-                None => self.reopen().await.map(|()| Vec::new()),
-            };
-            match got {
-                Ok(items) => self.items.extend(items),
-                Err(error) if heals(&error) => {
-                    self.open = None;
-                    let clock = self.remote.clock();
-                    clock.sleep_until(clock.now() + self.follow.failed()).await;
-                }
-                Err(refusal) => return Err(refusal),
-            }
+            items.extend(self.poll().await?);
         }
     }
 
-    async fn poll(&self, watch: i64) -> Result<Vec<WatchItem>> {
+    async fn poll(&self) -> Result<Vec<WatchItem>> {
         let arguments = wire::PollArguments {
             caller: self.remote.asker(),
-            watch,
+            watch: self.id,
             wait_ms: i32::try_from(MAX_WAIT.as_millis()).unwrap_or(i32::MAX),
         };
         let call = self.remote.call("poll", encode(&arguments)).with_timeout(MAX_WAIT + PATIENCE);
@@ -111,10 +80,4 @@ impl Watching {
         }
         all_from_wire(polled.items).map_err(corrupt)
     }
-}
-
-/// Whether another try can succeed. A watch that is not there any more was
-/// forgotten, by a restart for example.
-fn heals(error: &Error) -> bool {
-    error.is_retryable() || matches!(error.kind(), ErrorKind::Closed | ErrorKind::NotFound)
 }

@@ -1,9 +1,14 @@
-//! Who may do what: the policy a wire asks before it acts for somebody.
+//! Who may do what: the policy a wire asks before it acts for somebody, and the
+//! [`Desk`] that asks it.
+
+mod desk;
+mod known;
 
 use std::fmt::{self, Debug};
 
 use async_trait::async_trait;
 
+pub use self::desk::{Asker, Desk};
 use crate::error::Result;
 use crate::identity::{Owner, ServiceName};
 
