@@ -52,5 +52,7 @@ pub use crate::membership::{
 pub use crate::open::{namespace_of, open, open_with, redact, schemes};
 pub use crate::opener::Opener;
 pub use crate::view::{Followed, Picked, Probe, ServiceView, TcpProbe};
+#[cfg(feature = "grpc")]
+pub use portolan_grpc as grpc;
 #[cfg(feature = "thrift")]
 pub use portolan_thrift as thrift;

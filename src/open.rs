@@ -24,6 +24,8 @@ pub async fn open_with(url: &str, clock: Arc<dyn Clock>) -> Result<Arc<dyn Regis
     match parsed.scheme {
         #[cfg(feature = "etcd")]
         "etcd" | "etcds" => open_etcd(url, clock).await,
+        #[cfg(feature = "grpc")]
+        "grpc" | "grpcs" => open_grpc(&parsed, clock).await,
         #[cfg(feature = "memory")]
         "memory" => open_memory(&parsed, clock),
         #[cfg(feature = "mysql")]
@@ -51,6 +53,8 @@ pub fn schemes() -> &'static [&'static str] {
     &[
         #[cfg(feature = "etcd")]
         "etcd",
+        #[cfg(feature = "grpc")]
+        "grpc",
         #[cfg(feature = "memory")]
         "memory",
         #[cfg(feature = "mysql")]
@@ -118,6 +122,33 @@ async fn open_sql(url: &str, clock: Arc<dyn Clock>) -> Result<Arc<dyn Registry>>
     use backend_sql::{SqlOptions, SqlRegistry};
 
     SqlRegistry::open(SqlOptions::parse(url)?, clock).await
+}
+
+/// A registry that somebody serves over gRPC: `grpc://host:port`, over TLS as
+/// `grpcs://`, with an API key as `grpc://KEY@host:port`. `?ca=FILE` names the
+/// certificates that sign its own, instead of the system's.
+#[cfg(feature = "grpc")]
+async fn open_grpc(url: &Url<'_>, clock: Arc<dyn Clock>) -> Result<Arc<dyn Registry>> {
+    use portolan_grpc::{GrpcRegistry, RemoteOptions, Security, channel};
+    use registry_api::access::Credential;
+
+    url.only(&["ca", "namespace"])?;
+    let (user, host) = url.authority()?;
+    let key = user.strip_prefix(':').unwrap_or(user);
+    let security = match (url.scheme, url.parameter("ca")) {
+        ("grpcs", None) => Security::SystemRoots,
+        ("grpcs", Some(file)) => {
+            let pem = std::fs::read(file);
+            let unreadable = |error| Error::invalid("ca", "cannot be read").because(error);
+            Security::Roots(pem.map_err(unreadable)?)
+        }
+        (_, None) => Security::Plaintext,
+        (_, Some(_)) => return Err(Error::invalid("ca", "goes with grpcs://")),
+    };
+    let options = RemoteOptions::default()
+        .with_namespace(url.namespace()?)
+        .with_credential(Credential::key(key));
+    GrpcRegistry::open(channel(host, &security)?, options, clock).await
 }
 
 /// A registry that somebody serves over Thrift: `thrift://host:port`, with an

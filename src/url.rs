@@ -24,12 +24,18 @@ impl<'a> Url<'a> {
 
     /// The namespace it names, else the default one.
     pub(crate) fn namespace(&self) -> Result<Namespace> {
-        let named = self.parameters.iter().find(|(key, _)| *key == "namespace");
-        named.map_or_else(|| Ok(Namespace::default()), |(_, name)| Namespace::parse(name))
+        let named = self.parameter("namespace");
+        named.map_or_else(|| Ok(Namespace::default()), Namespace::parse)
+    }
+
+    /// The value of a parameter.
+    pub(crate) fn parameter(&self, name: &str) -> Option<&'a str> {
+        let named = self.parameters.iter().find(|(key, _)| *key == name);
+        named.map(|(_, value)| *value)
     }
 
     /// The user part of `//user@host:port` and what follows it.
-    #[cfg_attr(not(feature = "thrift"), allow(dead_code))]
+    #[cfg_attr(not(any(feature = "grpc", feature = "thrift")), allow(dead_code))]
     pub(crate) fn authority(&self) -> Result<(&'a str, &'a str)> {
         let rest = self.rest.strip_prefix("//");
         let rest = rest.ok_or_else(|| Error::invalid("url", "must go on with //host:port"))?;

@@ -3,8 +3,8 @@
 
 mod etcd;
 mod memory;
+mod remote;
 mod sql;
-mod thrift;
 mod wires;
 
 use std::process::ExitCode;
@@ -14,11 +14,14 @@ use conformance_tests::Target;
 use conformance_tests::calls::Wire;
 
 fn main() -> ExitCode {
-    let targets: [Arc<dyn Target>; 9] = [
+    let (thrift, grpc) = (remote::THRIFT, remote::GRPC);
+    let targets: [Arc<dyn Target>; 11] = [
         Arc::new(memory::target()),
-        Arc::new(thrift::ThriftTarget),
+        Arc::new(remote::MemoryTarget { name: "memory/thrift", carrier: thrift }),
+        Arc::new(remote::MemoryTarget { name: "memory/grpc", carrier: grpc }),
         Arc::new(sql::SqliteTarget),
-        Arc::new(thrift::SqliteThriftTarget),
+        Arc::new(remote::DurableTarget { name: "sqlite/thrift", carrier: thrift }),
+        Arc::new(remote::DurableTarget { name: "sqlite/grpc", carrier: grpc }),
         Arc::new(sql::ServerTarget::new(sql::Kind::Postgres)),
         Arc::new(sql::ServerTarget::new(sql::Kind::MySql)),
         Arc::new(etcd::EtcdTarget::single()),

@@ -172,7 +172,7 @@ async fn dropping_the_stream_releases_it(cx: &Ctx) -> Result<(), Failure> {
         cx.next(&mut watch).await?;
     }
     // The word has to get there.
-    for _ in 0..20 {
+    for _ in 0..300 {
         cx.advance(Duration::from_millis(10)).await;
         if link.open_watches() == before {
             return Ok(());

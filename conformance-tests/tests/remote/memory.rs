@@ -1,0 +1,91 @@
+//! The memory backend behind a wire, in virtual time.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use backend_memory::{MemoryOptions, MemoryStore};
+use conformance_tests::{Absent, Handles, Link, Linked, ManualClock, Pace, Target, World};
+use portolan::{Era, Info, Namespace, Registry, Result};
+
+use super::elsewhere::Elsewhere;
+use super::{Carrier, NAMESPACES, Served};
+
+/// The memory backend, asked over a wire.
+#[derive(Debug)]
+pub(crate) struct MemoryTarget {
+    pub(crate) name: &'static str,
+    pub(crate) carrier: &'static dyn Carrier,
+}
+
+struct RemoteWorld {
+    carrier: &'static dyn Carrier,
+    clock: ManualClock,
+    link: Link,
+    store: MemoryStore,
+    served: Box<dyn Served>,
+}
+
+/// Short, so that cases about slow readers are quick.
+const HISTORY: usize = 512;
+
+impl MemoryTarget {
+    fn world(&self) -> RemoteWorld {
+        let (clock, link) = (ManualClock::new(), Link::new());
+        let options = MemoryOptions::new(Era(7)).with_history(HISTORY);
+        let store = MemoryStore::new(Arc::new(clock.clone()), options);
+        let registries = NAMESPACES.map(|name| {
+            let name = Namespace::parse(name).expect("a namespace");
+            // Counts what reaches the backend; the cut is in the pipes.
+            let time = Arc::new(clock.clone());
+            let metered = Linked::new(store.handle(&name), link.meter(), time);
+            (name, Arc::new(metered) as Arc<dyn Registry>)
+        });
+        let served = self.carrier.serve(registries.into(), link.clone());
+        RemoteWorld { carrier: self.carrier, clock, link, store, served }
+    }
+}
+
+#[async_trait]
+impl Target for MemoryTarget {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn info(&self) -> Info {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.expect("a runtime").block_on(async {
+            let handle = self.world().handle(&Namespace::default()).await;
+            handle.expect("it opens").info().clone()
+        })
+    }
+
+    async fn open(&self) -> Result<Box<dyn World>, Absent> {
+        Ok(Box::new(self.world()))
+    }
+}
+
+#[async_trait]
+impl World for RemoteWorld {
+    async fn handle(&self, namespace: &Namespace) -> Result<Arc<dyn Registry>> {
+        self.served.open(namespace, Arc::new(self.clock.clone())).await
+    }
+
+    fn pace(&self) -> Pace {
+        Pace::Manual(self.clock.clone())
+    }
+
+    fn link(&self) -> Option<&Link> {
+        Some(&self.link)
+    }
+
+    /// Over real sockets, since the pipes end on the case's runtime.
+    fn handles(&self) -> Option<Arc<dyn Handles>> {
+        let registry = self.store.handle(&Namespace::default());
+        Some(Arc::new(Elsewhere::serve(self.carrier, registry, Arc::new(self.clock.clone()))))
+    }
+
+    fn jump_wall_clock(&self, seconds: i64) -> Option<()> {
+        self.clock.jump_wall_clock(seconds);
+        Some(())
+    }
+}

@@ -1,0 +1,54 @@
+//! `cargo run -p portolan-grpc-codegen` writes `transports/grpc/src/generated/`
+//! anew from the files in `transports/grpc/proto/`; its test checks that this was
+//! done. A package of its own, so that nobody who uses the crate compiles
+//! a compiler, and so that it runs while the crate does not compile.
+
+use std::error::Error;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const FILES: [&str; 3] =
+    ["reverse.proto", "portolan/v1/registry.proto", "portolan/v1/forward.proto"];
+const HEADER: &str =
+    "//! Generated from `proto/` by `portolan-grpc-codegen`: not edited by hand.\n";
+
+fn main() -> Result<(), Box<dyn Error>> {
+    for (path, text) in generate()? {
+        fs::write(&path, text)?;
+        println!("{}", path.display());
+    }
+    Ok(())
+}
+
+/// Every generated file, and what it has to say.
+fn generate() -> Result<Vec<(PathBuf, String)>, Box<dyn Error>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let out = tempfile::tempdir()?;
+    let descriptors = protox::compile(FILES, [root.join("proto")])?;
+    tonic_prost_build::configure()
+        .out_dir(out.path())
+        .bytes(".")
+        .btree_map(".portolan")
+        .build_transport(false)
+        .compile_fds(descriptors)?;
+    let made = [("registry.rs", "reverse.rs"), ("portolan.v1.rs", "v1.rs")];
+    made.into_iter()
+        .map(|(made, kept)| {
+            let text = format!("{HEADER}{}", fs::read_to_string(out.path().join(made))?);
+            Ok((root.join("src/generated").join(kept), text))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn generated_code_is_what_the_protocol_files_say() {
+        for (path, text) in generate().unwrap() {
+            let same = fs::read_to_string(&path).unwrap() == text;
+            assert!(same, "{}: run cargo run -p portolan-grpc-codegen", path.display());
+        }
+    }
+}
