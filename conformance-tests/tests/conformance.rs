@@ -32,5 +32,6 @@ fn main() -> ExitCode {
     for manner in wires::thrift::ALL {
         wires.push(Arc::new(manner));
     }
+    wires.push(Arc::new(wires::reverse::ReverseWire));
     conformance_tests::main_with_wires(&targets, &wires, include_str!("../gaps.toml"))
 }

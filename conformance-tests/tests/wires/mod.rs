@@ -2,4 +2,5 @@
 
 pub(crate) mod in_process;
 pub(crate) mod proxy;
+pub(crate) mod reverse;
 pub(crate) mod thrift;

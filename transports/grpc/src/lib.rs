@@ -11,10 +11,24 @@ mod generated {
     pub mod v1;
 }
 
+mod caller;
 mod channel;
+mod frames;
+mod front;
+mod gateway;
+mod host;
+mod incoming;
+mod metadata;
 mod registry;
+mod reverse;
 mod status;
+mod timeout;
 
 pub(crate) use self::generated::v1;
+pub use crate::caller::{Elsewhere, ReverseCaller};
 pub use crate::channel::{Security, channel, endpoint};
+pub use crate::front::FrontDoor;
+pub use crate::gateway::{Presence, Reception, ReverseService, Switchboard, SwitchboardOptions};
+pub use crate::host::{ReverseOptions, ReverseServer, ReverseState, RoutesHandler};
+pub use crate::incoming::{Dispatch, Incoming};
 pub use crate::registry::{GrpcRegistry, RegistryService, RemoteOptions};

@@ -7,10 +7,16 @@ use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const FILES: [&str; 3] =
-    ["reverse.proto", "portolan/v1/registry.proto", "portolan/v1/forward.proto"];
 const HEADER: &str =
     "//! Generated from `proto/` by `portolan-grpc-codegen`: not edited by hand.\n";
+const OURS: [&str; 2] = ["portolan/v1/registry.proto", "portolan/v1/forward.proto"];
+/// Messages of the stream that hold a key, or one that does: they print nothing.
+const SECRET: [&str; 4] = [
+    "registry.ConnectionMessage",
+    "registry.ConnectionMessage.message_type",
+    "registry.ConnectionRegister",
+    "registry.RegisterRequest",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     for (path, text) in generate()? {
@@ -24,13 +30,15 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn generate() -> Result<Vec<(PathBuf, String)>, Box<dyn Error>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let out = tempfile::tempdir()?;
-    let descriptors = protox::compile(FILES, [root.join("proto")])?;
-    tonic_prost_build::configure()
-        .out_dir(out.path())
-        .bytes(".")
+    let proto = [root.join("proto")];
+    let configure = || tonic_prost_build::configure().out_dir(out.path()).bytes(".");
+    configure()
         .btree_map(".portolan")
         .build_transport(false)
-        .compile_fds(descriptors)?;
+        .compile_fds(protox::compile(OURS, &proto)?)?;
+    // Our own code reads and writes the frames of the stream.
+    let messages = configure().build_client(false).build_server(false);
+    messages.skip_debug(SECRET).compile_fds(protox::compile(["reverse.proto"], &proto)?)?;
     let made = [("registry.rs", "reverse.rs"), ("portolan.v1.rs", "v1.rs")];
     made.into_iter()
         .map(|(made, kept)| {

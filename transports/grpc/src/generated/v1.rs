@@ -1458,6 +1458,21 @@ pub struct CallRequest {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CallResponse {
+    #[prost(oneof = "call_response::Outcome", tags = "1, 2")]
+    pub outcome: ::core::option::Option<call_response::Outcome>,
+}
+/// Nested message and enum types in `CallResponse`.
+pub mod call_response {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Outcome {
+        #[prost(message, tag = "1")]
+        Reply(super::Reply),
+        #[prost(message, tag = "2")]
+        Failure(super::Failure),
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Reply {
     #[prost(btree_map = "string, string", tag = "1")]
     pub headers: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
@@ -1465,6 +1480,23 @@ pub struct CallResponse {
     >,
     #[prost(bytes = "bytes", tag = "2")]
     pub payload: ::prost::bytes::Bytes,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Failure {
+    /// as docs/wire-grpc.md lists them
+    #[prost(string, tag = "1")]
+    pub kind: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub message: ::prost::alloc::string::String,
+    /// of an error of the application
+    #[prost(string, tag = "3")]
+    pub code: ::prost::alloc::string::String,
+    /// of an error of the application
+    #[prost(bytes = "bytes", tag = "4")]
+    pub body: ::prost::bytes::Bytes,
+    /// the call has certainly not been run
+    #[prost(bool, tag = "5")]
+    pub not_run: bool,
 }
 /// Generated client implementations.
 pub mod forward_client {
