@@ -45,7 +45,7 @@ pub use crate::channel::{
 pub use crate::client::{Client, ClientOptions, Resolved};
 pub use crate::clock::SystemClock;
 pub use crate::in_process::{InProcess, InProcessHost};
-pub use crate::keys::{ApiKey, KeyAccess, OpenAccess};
+pub use crate::keys::{ApiKey, GuestAccess, Guests, KeyAccess, OpenAccess};
 pub use crate::membership::{
     Declaration, DeclarationState, Membership, MembershipState, StopOptions,
 };

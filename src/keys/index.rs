@@ -41,6 +41,11 @@ impl Index {
         self.keys.get(key)
     }
 
+    /// Whether no owner with keys has declared a service.
+    pub(super) fn is_free(&self, service: &ServiceName) -> bool {
+        !self.keys.values().any(|holder| holder.services.contains(service))
+    }
+
     /// Whether this one may take the place of `other`: not older within an era.
     pub(super) fn may_replace(&self, other: &Self) -> bool {
         match (self.revision, other.revision) {

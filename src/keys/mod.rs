@@ -1,5 +1,6 @@
 //! Who may do what, by API keys that the registry itself holds as hashes.
 
+mod guests;
 mod index;
 mod key;
 mod policy;
@@ -8,6 +9,7 @@ use async_trait::async_trait;
 use registry_api::Result;
 use registry_api::access::{Access, Action, Credential, Principal};
 
+pub use self::guests::{GuestAccess, Guests};
 pub use self::key::ApiKey;
 pub use self::policy::KeyAccess;
 

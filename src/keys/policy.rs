@@ -88,6 +88,11 @@ impl KeyAccess {
         }
     }
 
+    /// Whether no owner with keys has declared a service, as far as is known.
+    pub fn is_free(&self, service: &ServiceName) -> bool {
+        self.shared.index.load().is_free(service)
+    }
+
     /// Knows everything that was declared before this call.
     pub async fn refresh(&self) -> Result<()> {
         self.shared.read().await

@@ -64,7 +64,7 @@ impl Reception for Desk {
         Ok(())
     }
 
-    fn join(&self, spec: InstanceSpec) -> Box<dyn Presence> {
+    async fn join(&self, spec: InstanceSpec) -> Box<dyn Presence> {
         let present = Arc::clone(&self.present);
         present.lock().unwrap_or_else(PoisonError::into_inner).push(spec.clone());
         Box::new(Present { present, spec })
@@ -151,10 +151,11 @@ impl Wire for ReverseWire {
         let desk = Arc::new(Desk::default());
         let reception: Arc<Desk> = Arc::clone(&desk);
         let options = SwitchboardOptions::default();
-        let switchboard = Switchboard::new("gateway-1", reception, Arc::new(Nobody), options);
+        let switchboard = Switchboard::new("gateway-1", options);
+        let service = ReverseService::new(&switchboard, reception, Arc::new(Nobody));
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(absent)?;
         let listening = listener.local_addr().map_err(absent)?;
-        let serving = Server::builder().add_service(ReverseService::new(&switchboard));
+        let serving = Server::builder().add_service(service);
         let mut server = JoinSet::new();
         server.spawn(async move {
             let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));

@@ -13,6 +13,9 @@ mod generated {
 
 mod caller;
 mod channel;
+pub mod descriptor;
+mod direct;
+mod forward;
 mod frames;
 mod front;
 mod gateway;
@@ -23,10 +26,13 @@ mod registry;
 mod reverse;
 mod status;
 mod timeout;
+mod unary;
 
 pub(crate) use self::generated::v1;
 pub use crate::caller::{Elsewhere, ReverseCaller};
 pub use crate::channel::{Security, channel, endpoint};
+pub use crate::direct::GrpcCaller;
+pub use crate::forward::{ClusterSecret, FindGateway, Forwarded, Forwarder};
 pub use crate::front::FrontDoor;
 pub use crate::gateway::{Presence, Reception, ReverseService, Switchboard, SwitchboardOptions};
 pub use crate::host::{ReverseOptions, ReverseServer, ReverseState, RoutesHandler};

@@ -22,7 +22,6 @@ use self::connection::{Closing, Connection};
 use self::events::Events;
 pub use self::reception::{Presence, Reception};
 pub use self::service::ReverseService;
-use crate::incoming::Dispatch;
 use crate::reverse::wire::EventMessage;
 use crate::reverse::wire::connection_message::MessageType;
 use crate::reverse::wire::connection_status::StatusType;
@@ -88,8 +87,6 @@ struct Board {
     /// The gateway's instance id: the first part of its addresses.
     gateway: String,
     options: SwitchboardOptions,
-    reception: Arc<dyn Reception>,
-    dispatch: Arc<dyn Dispatch>,
     live: RwLock<Live>,
     next: AtomicU64,
     draining: watch::Sender<bool>,
@@ -104,19 +101,11 @@ struct Live {
 }
 
 impl Switchboard {
-    /// Nobody is connected yet. `reception` decides who may be, and `dispatch`
-    /// finds whom services ask for.
-    pub fn new(
-        gateway: &str,
-        reception: Arc<dyn Reception>,
-        dispatch: Arc<dyn Dispatch>,
-        options: SwitchboardOptions,
-    ) -> Self {
+    /// The connections of the gateway that has this instance id; none yet.
+    pub fn new(gateway: &str, options: SwitchboardOptions) -> Self {
         Self(Arc::new(Board {
             gateway: gateway.to_owned(),
             options,
-            reception,
-            dispatch,
             live: RwLock::default(),
             next: AtomicU64::new(1),
             draining: watch::Sender::new(false),

@@ -16,8 +16,9 @@ pub trait Reception: Debug + Send + Sync + 'static {
     async fn admit(&self, credential: &Credential, instance: &InstanceSpec) -> Result<()>;
 
     /// Joins with a connection that was admitted, until what is returned is
-    /// dropped.
-    fn join(&self, instance: InstanceSpec) -> Box<dyn Presence>;
+    /// dropped. Its service is told that it is connected once this returns, so it
+    /// waits for a registry that answers, and not for one that does not.
+    async fn join(&self, instance: InstanceSpec) -> Box<dyn Presence>;
 
     /// Takes note of a service that can be dialled, for as long as it says so
     /// again and again.

@@ -19,8 +19,9 @@ use tonic::server::NamedService;
 use tower_service::Service;
 
 use super::stream::Stream;
-use super::{Board, Switchboard, service_names};
+use super::{Board, Reception, Switchboard, service_names};
 use crate::frames::{Frame, Frames, framed};
+use crate::incoming::Dispatch;
 use crate::reverse::outbox::OutboxBody;
 use crate::reverse::wire::connection_message::MessageType;
 use crate::reverse::wire::{
@@ -31,7 +32,14 @@ use crate::status::of_registry;
 
 /// Answers services that connect. A service of `tonic`.
 #[derive(Clone)]
-pub struct ReverseService(Arc<Board>);
+pub struct ReverseService(Arc<Door>);
+
+/// What every stream needs besides the switchboard.
+pub(super) struct Door {
+    pub(super) board: Arc<Board>,
+    pub(super) reception: Arc<dyn Reception>,
+    pub(super) dispatch: Arc<dyn Dispatch>,
+}
 
 type Answer = http::Response<Body>;
 
@@ -45,9 +53,14 @@ const REGISTERED_FOR: Duration = Duration::from_secs(120);
 const MAX_SERVICES: usize = 32;
 
 impl ReverseService {
-    /// Lets services connect to this switchboard.
-    pub fn new(switchboard: &Switchboard) -> Self {
-        Self(Arc::clone(&switchboard.0))
+    /// Lets services connect to this switchboard. `reception` decides who may, and
+    /// `dispatch` finds whom they ask for.
+    pub fn new(
+        switchboard: &Switchboard,
+        reception: Arc<dyn Reception>,
+        dispatch: Arc<dyn Dispatch>,
+    ) -> Self {
+        Self(Arc::new(Door { board: Arc::clone(&switchboard.0), reception, dispatch }))
     }
 }
 
@@ -65,11 +78,11 @@ impl Service<http::Request<Body>> for ReverseService {
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let board = Arc::clone(&self.0);
+        let door = Arc::clone(&self.0);
         Box::pin(async move {
             let answer = match request.uri().path() {
-                ESTABLISH => establish(board, request).await,
-                REGISTER => register(&board, request).await,
+                ESTABLISH => establish(door, request).await,
+                REGISTER => register(&door, request).await,
                 _ => Err(Status::unimplemented("RegistryService has no such method")),
             };
             Ok(answer.unwrap_or_else(|status| status.into_http()))
@@ -79,7 +92,7 @@ impl Service<http::Request<Body>> for ReverseService {
 
 /// Opens a stream: its first message says who it is.
 async fn establish(
-    board: Arc<Board>,
+    door: Arc<Door>,
     request: http::Request<Body>,
 ) -> std::result::Result<Answer, Status> {
     let ours = request.headers().contains_key(OURS);
@@ -99,10 +112,10 @@ async fn establish(
     let Some(MessageType::Register(register)) = first.message_type else {
         return Err(not_register());
     };
-    if *board.draining.borrow() {
+    if *door.board.draining.borrow() {
         return Err(Status::unavailable("the gateway is going; try another one"));
     }
-    let (stream, outbox) = Stream::open(board, register, frames, ours).await?;
+    let (stream, outbox) = Stream::open(door, register, frames, ours).await?;
     let body = OutboxBody::answer(outbox, stream.start());
     let mut answer = http::Response::new(Body::new(body));
     let headers = answer.headers_mut();
@@ -141,7 +154,7 @@ fn checked(services: &[String]) -> Result<Vec<registry_api::ServiceName>> {
 
 /// The unary half: a service that can be dialled.
 async fn register(
-    board: &Board,
+    door: &Door,
     request: http::Request<Body>,
 ) -> std::result::Result<Answer, Status> {
     let mut frames = Frames::new(request.into_body(), MAX_UNPROVEN);
@@ -155,7 +168,7 @@ async fn register(
     let credential = Credential::key(told.api_key.as_str());
     let message = match dialled(&told) {
         Ok(instance) => {
-            let registered = board.reception.register(&credential, instance).await;
+            let registered = door.reception.register(&credential, instance).await;
             registered.map_err(|error| refusal(&error))?;
             "Registered; say it again at least every 60 s".to_owned()
         }
@@ -164,7 +177,7 @@ async fn register(
         Err(error) => {
             let nobody =
                 InstanceSpec::new(InstanceId::parse("nobody").map_err(|e| refusal(&e))?, []);
-            let known = board.reception.admit(&credential, &nobody).await;
+            let known = door.reception.admit(&credential, &nobody).await;
             known.map_err(|error| refusal(&error))?;
             format!("not registered, since it cannot be dialled: {error}")
         }
@@ -197,6 +210,8 @@ fn dialled(told: &RegisterRequest) -> Result<InstanceSpec> {
 
 impl Debug for ReverseService {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ReverseService").field("gateway", &self.0.gateway).finish_non_exhaustive()
+        f.debug_struct("ReverseService")
+            .field("gateway", &self.0.board.gateway)
+            .finish_non_exhaustive()
     }
 }

@@ -15,11 +15,11 @@ use tonic::Status;
 use tonic::body::Body;
 use uuid::Uuid;
 
+use super::Entered;
 use super::connection::{Closing, Connection};
 use super::pending::Arrival;
 use super::reception::Presence;
-use super::service::{instance, refusal};
-use super::{Board, Entered};
+use super::service::{Door, instance, refusal};
 use crate::frames::{Frame, Frames};
 use crate::reverse::outbox::Outbox;
 use crate::reverse::wire::connection_message::MessageType;
@@ -32,6 +32,7 @@ use crate::reverse::wire::{
 use crate::reverse::{MAX_MESSAGE, message, unix_seconds};
 
 pub(super) struct Stream {
+    door: Arc<Door>,
     entered: Entered,
     frames: Frames<Body>,
     presence: Option<Box<dyn Presence>>,
@@ -67,19 +68,20 @@ impl Drop for Running {
 impl Stream {
     /// Checks who it is and takes the connection in.
     pub(super) async fn open(
-        board: Arc<Board>,
+        door: Arc<Door>,
         register: ConnectionRegister,
         mut frames: Frames<Body>,
         ours: bool,
     ) -> Result<(Self, Arc<Outbox>), Status> {
         let credential = Credential::key(register.api_key.as_str());
+        let board = Arc::clone(&door.board);
         let serial = board.next_serial();
         let id = match register.connection_id.is_empty() {
             true => Uuid::new_v4().to_string(),
             false => register.connection_id.clone(),
         };
         let spec = instance(&board, serial, &register, &id).map_err(|error| refusal(&error))?;
-        let admitted = board.reception.admit(&credential, &spec).await;
+        let admitted = door.reception.admit(&credential, &spec).await;
         admitted.map_err(|error| refusal(&error))?;
         frames.set_limit(MAX_MESSAGE);
         let services = spec.offers.iter().map(|offer| offer.service.clone()).collect();
@@ -91,9 +93,13 @@ impl Stream {
         }
         let outbox = Arc::clone(&connection.outbox);
         let entered = Entered { board, connection };
+        let presence = match spec.offers.is_empty() {
+            true => None,
+            false => Some(door.reception.join(spec).await),
+        };
         entered.connection.greet();
-        let presence = (!spec.offers.is_empty()).then(|| entered.board.reception.join(spec));
         let stream = Self {
+            door,
             entered,
             frames,
             presence,
@@ -288,7 +294,7 @@ impl Stream {
                 return self.respond(id, Err(wrong));
             }
         };
-        let dispatch = Arc::clone(&self.entered.board.dispatch);
+        let dispatch = Arc::clone(&self.door.dispatch);
         let (connection, convention) = (Arc::clone(self.connection()), self.convention);
         self.asking.spawn(async move {
             let outcome = dispatch.dispatch(incoming).await;

@@ -12,6 +12,7 @@ mod who;
 pub(crate) use self::model::Form;
 pub use self::remote::{GrpcRegistry, RemoteOptions};
 pub use self::server::RegistryService;
+pub(crate) use self::who::{Who, bearer};
 
 /// The largest question: a batch of ten thousand ordinary instances fits often.
 const MAX_QUESTION: usize = 16 << 20;
