@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use portolan::grpc::{ClusterSecret, Security};
 use portolan::thrift::CallerOptions;
 use portolan::{AddressPolicy, ApiKey, LeaseTerms};
 use serde::Deserialize;
 
 use crate::forward::{self, Forward};
+pub use crate::tls::TlsFiles;
 
 /// A complete configuration.
 #[derive(Clone, Debug)]
@@ -21,6 +23,20 @@ pub struct Config {
     pub http: SocketAddr,
     /// gRPC.
     pub grpc: SocketAddr,
+    /// Tokens of services that connect over gRPC without an owner's key.
+    pub grpc_tokens: Vec<ApiKey>,
+    /// How long a connected service may be without a heartbeat.
+    pub grpc_heartbeat_timeout: Duration,
+    /// The certificate of the gRPC listener, if it speaks TLS.
+    pub grpc_tls: Option<TlsFiles>,
+    /// Whether the gRPC listener speaks nothing but TLS.
+    pub grpc_tls_only: bool,
+    /// The certificates that others' over gRPC are signed by, if not the system's.
+    pub grpc_ca: Option<PathBuf>,
+    /// The host under which others reach this gateway.
+    pub advertise: Option<String>,
+    /// What gateways of one cluster show each other.
+    pub cluster_secret: Option<ClusterSecret>,
     /// Health, metrics and reading.
     pub admin: SocketAddr,
     /// The registry over Thrift, if it is to be served.
@@ -65,6 +81,42 @@ pub struct Flags {
     /// Listen here for gRPC [default: 127.0.0.1:50051]
     #[arg(long, value_name = "ADDR", env = "PORTOLAN_GRPC")]
     pub grpc: Option<SocketAddr>,
+    /// Let services connect over gRPC that show this token, with names that no
+    /// owner with API keys has declared; may be repeated. Without tokens and without
+    /// a master key whoever reaches a loopback listener may
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        env = "PORTOLAN_GRPC_TOKENS",
+        value_delimiter = ',',
+        hide_env_values = true
+    )]
+    pub grpc_tokens: Option<Vec<String>>,
+    /// Close the connection of a service without a heartbeat for so long [default: 120s]
+    #[arg(long, value_name = "DURATION", env = "PORTOLAN_GRPC_HEARTBEAT_TIMEOUT", value_parser = humantime::parse_duration)]
+    pub grpc_heartbeat_timeout: Option<Duration>,
+    /// Speak TLS on the gRPC listener too, with this certificate in PEM; read again
+    /// when the file changes
+    #[arg(long, value_name = "FILE", env = "PORTOLAN_GRPC_TLS_CERT")]
+    pub grpc_tls_cert: Option<PathBuf>,
+    /// The private key of the certificate, in PEM
+    #[arg(long, value_name = "FILE", env = "PORTOLAN_GRPC_TLS_KEY", hide_env_values = true)]
+    pub grpc_tls_key: Option<PathBuf>,
+    /// Refuse connections without TLS on the gRPC listener
+    #[arg(long, env = "PORTOLAN_GRPC_TLS_ONLY", num_args = 0..=1, default_missing_value = "true")]
+    pub grpc_tls_only: Option<bool>,
+    /// Trust certificates that these, in PEM, have signed, where other gateways and
+    /// services are called over TLS [default: those the system trusts]
+    #[arg(long, value_name = "FILE", env = "PORTOLAN_GRPC_CA")]
+    pub grpc_ca: Option<PathBuf>,
+    /// The name or address under which others reach this gateway [default: the
+    /// listeners' own, unless they listen on all addresses]
+    #[arg(long, value_name = "HOST", env = "PORTOLAN_ADVERTISE")]
+    pub advertise: Option<String>,
+    /// Pass calls on to the gateway that holds the connection they are for, and take
+    /// them from others; the same secret on all gateways of a registry
+    #[arg(long, value_name = "SECRET", env = "PORTOLAN_CLUSTER_SECRET", hide_env_values = true)]
+    pub cluster_secret: Option<String>,
     /// Listen here for health, metrics and reading [default: 127.0.0.1:4201]
     #[arg(long, value_name = "ADDR", env = "PORTOLAN_ADMIN")]
     pub admin: Option<SocketAddr>,
@@ -115,6 +167,15 @@ struct File {
     backend: Option<String>,
     http: Option<SocketAddr>,
     grpc: Option<SocketAddr>,
+    grpc_tokens: Option<Vec<String>>,
+    #[serde(default, with = "humantime_serde::option")]
+    grpc_heartbeat_timeout: Option<Duration>,
+    grpc_tls_cert: Option<PathBuf>,
+    grpc_tls_key: Option<PathBuf>,
+    grpc_tls_only: Option<bool>,
+    grpc_ca: Option<PathBuf>,
+    advertise: Option<String>,
+    cluster_secret: Option<String>,
     admin: Option<SocketAddr>,
     thrift: Option<SocketAddr>,
     hprose: Option<bool>,
@@ -151,11 +212,26 @@ impl Config {
         let ttl = flags.ttl.or(file.ttl).unwrap_or(seconds(45));
         let ttd = flags.ttd.or(file.ttd).unwrap_or(seconds(90).max(ttl));
         let key = flags.master_api_key.or(file.master_api_key);
+        let tokens = flags.grpc_tokens.or(file.grpc_tokens).unwrap_or_default();
+        let tls =
+            (flags.grpc_tls_cert.or(file.grpc_tls_cert), flags.grpc_tls_key.or(file.grpc_tls_key));
+        let secret = flags.cluster_secret.or(file.cluster_secret);
+        let secret = secret.map(|secret| ClusterSecret::new(&secret)).transpose();
         let config = Self {
             backend: flags.backend.or(file.backend).unwrap_or_else(|| backend.to_owned()),
             http: flags.http.or(file.http).unwrap_or(loopback(4200)),
             grpc: flags.grpc.or(file.grpc).unwrap_or(loopback(50051)),
             admin: flags.admin.or(file.admin).unwrap_or(loopback(4201)),
+            grpc_tokens: tokens.into_iter().map(checked_token).collect::<Result<_, _>>()?,
+            grpc_heartbeat_timeout: flags
+                .grpc_heartbeat_timeout
+                .or(file.grpc_heartbeat_timeout)
+                .unwrap_or(seconds(120)),
+            grpc_tls: tls_files(tls)?,
+            grpc_tls_only: flags.grpc_tls_only.or(file.grpc_tls_only).unwrap_or(false),
+            grpc_ca: flags.grpc_ca.or(file.grpc_ca),
+            advertise: flags.advertise.or(file.advertise),
+            cluster_secret: secret.map_err(|error| error.to_string())?,
             thrift: flags.thrift.or(file.thrift),
             hprose: flags.hprose.or(file.hprose).unwrap_or(false),
             allow_addresses: flags.allow_addresses.or(file.allow_addresses).unwrap_or_default(),
@@ -172,9 +248,18 @@ impl Config {
                 .unwrap_or_else(|| forward::USUAL.map(str::to_owned).to_vec()),
         };
         config.forward().map_err(|error| error.to_string())?;
+        if config.grpc_tls_only && config.grpc_tls.is_none() {
+            return Err("grpc-tls-only: needs grpc-tls-cert and grpc-tls-key".to_owned());
+        }
         config.check_listeners()?;
         config.address_policy().map_err(|error| error.to_string())?;
         Ok(config)
+    }
+
+    /// Whether a listener takes whoever reaches it: only this machine can, or it was
+    /// said on purpose.
+    pub(crate) fn is_open(&self, listener: SocketAddr) -> bool {
+        listener.ip().is_loopback() || self.allow_unauthenticated
     }
 
     /// Which addresses instances may have.
@@ -182,6 +267,14 @@ impl Config {
         let policy = AddressPolicy::new().allow_loopback(self.http.ip().is_loopback());
         let blocks = self.allow_addresses.iter();
         blocks.into_iter().try_fold(policy, |policy, cidr| policy.allow(cidr))
+    }
+
+    /// Whom this gateway trusts over TLS.
+    pub(crate) fn security(&self) -> portolan::Result<Security> {
+        let Some(file) = &self.grpc_ca else { return Ok(Security::SystemRoots) };
+        let unreadable =
+            |error| portolan::Error::invalid("grpc-ca", "cannot be read").because(error);
+        std::fs::read(file).map(Security::Roots).map_err(unreadable)
     }
 
     /// Which headers travel.
@@ -200,13 +293,14 @@ impl Config {
         let authenticated = self.master_api_key.is_some();
         for (name, address, open) in [
             ("http", self.http, !authenticated),
-            ("grpc", self.grpc, true),
+            ("grpc", self.grpc, !authenticated && self.grpc_tokens.is_empty()),
             ("admin", self.admin, true),
             ("thrift", self.thrift.unwrap_or(loopback(0)), !authenticated),
         ] {
             if open && !address.ip().is_loopback() && !self.allow_unauthenticated {
                 let way_out = match name {
                     "http" | "thrift" => "set a master API key, or say --allow-unauthenticated",
+                    "grpc" => "set a master API key or tokens, or say --allow-unauthenticated",
                     _ => "listen on loopback, or say --allow-unauthenticated",
                 };
                 return Err(format!(
@@ -233,6 +327,22 @@ fn checked_key(text: String) -> Result<ApiKey, String> {
     match text.len() {
         16.. => Ok(ApiKey::from_text(text)),
         _ => Err("master-api-key: must have at least 16 characters".to_owned()),
+    }
+}
+
+fn checked_token(text: String) -> Result<ApiKey, String> {
+    match text.len() {
+        8.. => Ok(ApiKey::from_text(text)),
+        _ => Err("grpc-tokens: each must have at least 8 characters".to_owned()),
+    }
+}
+
+fn tls_files(files: (Option<PathBuf>, Option<PathBuf>)) -> Result<Option<TlsFiles>, String> {
+    match files {
+        (Some(cert), Some(key)) => Ok(Some(TlsFiles { cert, key })),
+        (None, None) => Ok(None),
+        (Some(_), None) => Err("grpc-tls-cert: needs grpc-tls-key beside it".to_owned()),
+        (None, Some(_)) => Err("grpc-tls-key: needs grpc-tls-cert beside it".to_owned()),
     }
 }
 

@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::Query;
-use axum::http::{Method, StatusCode, Uri};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::Response;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
@@ -77,11 +77,21 @@ async fn call(plane: &Plane, request: hyper::Request<Incoming>) -> Result<Respon
     Ok(match answer {
         Ok(Dispatched::Text(text)) => problem::text(StatusCode::OK, text),
         Ok(Dispatched::Json(json)) => problem::raw_json(StatusCode::OK, json),
+        Ok(Dispatched::Opaque(bytes)) => opaque(&head.headers, bytes),
         Ok(Dispatched::Exception(name, value)) => {
             problem::raw_json(StatusCode::INTERNAL_SERVER_ERROR, dispatch::thrown(&name, &value))
         }
         Err(error) => refuse(&error),
     })
+}
+
+/// What a service without an interface answered, as what it was asked in.
+fn opaque(asked: &HeaderMap, bytes: Bytes) -> Response {
+    let mut response = Response::new(Body::from(bytes));
+    let octets = HeaderValue::from_static("application/octet-stream");
+    let content_type = asked.get(header::CONTENT_TYPE).cloned().unwrap_or(octets);
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    response
 }
 
 fn decoded(segment: &str) -> Option<Cow<'_, str>> {
@@ -118,7 +128,7 @@ fn from_query(uri: &Uri) -> Result<Value, Box<Response>> {
 fn outcome(answer: &Result<Dispatched, DispatchError>) -> &'static str {
     match answer {
         Ok(Dispatched::Exception(..)) => "exception",
-        Ok(Dispatched::Text(_) | Dispatched::Json(_)) => "ok",
+        Ok(Dispatched::Text(_) | Dispatched::Json(_) | Dispatched::Opaque(_)) => "ok",
         Err(DispatchError::Argument(_) | DispatchError::EmptyBody) => "bad argument",
         Err(DispatchError::Unknown) => "unknown",
         Err(DispatchError::Call(error)) if error.kind() == CallErrorKind::NoInstance => {
@@ -147,6 +157,10 @@ fn refuse(error: &DispatchError) -> Response {
 
 /// The published table of call errors as HTTP statuses.
 fn failed(error: &CallError) -> Response {
+    if let Some(told) = portolan::grpc::application(error) {
+        let status = StatusCode::from_u16(told.http).unwrap_or(StatusCode::BAD_GATEWAY);
+        return problem::application(status, &told.code, &told.message);
+    }
     let status = match error.kind() {
         CallErrorKind::NoInstance => StatusCode::SERVICE_UNAVAILABLE,
         CallErrorKind::Registry(ErrorKind::Overloaded) => StatusCode::TOO_MANY_REQUESTS,

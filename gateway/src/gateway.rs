@@ -5,12 +5,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portolan::access::Access;
+use portolan::access::{Access, Desk};
 use portolan::call::{Caller, Host};
+use portolan::grpc::{
+    Forwarder, GrpcCaller, RegistryService, ReverseCaller, Switchboard, SwitchboardOptions,
+};
 use portolan::thrift::{RegistryHandler, ThriftCaller, ThriftHost, idl};
 use portolan::{
-    Address, ChannelOptions, Client, ClientOptions, Clock, Error, InstanceId, InstanceSpec,
-    KeyAccess, Membership, Offer, OpenAccess, Opener, Registry, ServiceName, SystemClock, TcpProbe,
+    AddressPolicy, ChannelOptions, Client, ClientOptions, Clock, Error, GuestAccess, Guests,
+    InstanceId, KeyAccess, Membership, OpenAccess, Opener, Owner, Registry, SystemClock, TcpProbe,
     Timeouts, Wires,
 };
 use tokio::sync::watch;
@@ -21,12 +24,16 @@ use uuid::Uuid;
 use crate::admin::{self, Admin};
 use crate::config::Config;
 use crate::control::{self, Plane};
-use crate::dispatch::Dispatcher;
+use crate::dispatch::{Callers, Dispatcher};
 use crate::etcd_v2::{self, EtcdV2};
 use crate::front::Front;
-use crate::grpc;
-use crate::listen::{Listener, Serving};
+use crate::gateways;
+use crate::grpc::{self, Parts};
+use crate::listen::{Listener, Secure, Serving};
 use crate::metrics::Metrics;
+use crate::reception::Desks;
+use crate::rpc::Rpc;
+use crate::tls::Tls;
 
 /// A running gateway. Dropping it ends it at once; [`stop`](Self::stop) drains.
 #[derive(Debug)]
@@ -44,6 +51,8 @@ pub struct Gateway {
     state: Arc<Admin>,
     reporter: HealthReporter,
     presence: Membership,
+    switchboard: Switchboard,
+    _tls: Option<Tls>,
     _hprose: Option<etcd_v2::Following>,
 }
 
@@ -97,12 +106,33 @@ impl Gateway {
         for own in own {
             policy = policy.refuse_listener(own);
         }
-        let thrift_caller = ThriftCaller::new(policy.clone(), config.caller_options());
-        let wires = Wires::new([Arc::new(thrift_caller) as Arc<dyn Caller>]);
+        let id = InstanceId::parse(&Uuid::new_v4().to_string())?;
+        let switchboard =
+            SwitchboardOptions::default().with_heartbeat_timeout(config.grpc_heartbeat_timeout);
+        let switchboard = Switchboard::new(id.as_str(), switchboard);
+        let callers = callers(config, &policy, &switchboard, &client)?;
         let options = channel_options().with_counters(Arc::clone(metrics.channels()));
         let idls = idl::Cache::default();
-        let dispatcher = Dispatcher::new(client.clone(), Arc::new(wires), options, idls.clone());
+        let dispatcher = Dispatcher::new(client.clone(), callers, options, idls.clone());
         let dispatcher = Arc::new(dispatcher);
+        let rpc = Rpc { dispatcher: Arc::clone(&dispatcher), metrics: Arc::clone(&metrics) };
+        let parts = Parts {
+            registry: RegistryService::new(Arc::new(desk(
+                registry_access(config, grpc_address, &access),
+                config,
+                &registry,
+            )?)),
+            switchboard: switchboard.clone(),
+            reception: Arc::new(Desks {
+                namespace: portolan::namespace_of(&config.backend)?,
+                desk: desk(service_access(config, grpc_address, &access)?, config, &registry)?,
+                client: client.clone(),
+                dispatcher: Arc::clone(&dispatcher),
+                policy: policy.clone(),
+            }),
+            dispatch: Arc::new(rpc),
+            secret: config.cluster_secret.clone(),
+        };
         let plane = Arc::new(Plane {
             registry: Arc::clone(&registry),
             access,
@@ -125,7 +155,13 @@ impl Gateway {
         }
         let state =
             Arc::new(Admin { registry, client: client.clone(), dispatcher, metrics, draining });
-        let (grpc_router, reporter) = grpc::router().await;
+        let (grpc_router, reporter) = grpc::router(parts).await;
+        let tls = config.grpc_tls.clone().map(Tls::open).transpose();
+        let tls = tls.map_err(|error| StartError::Bind("grpc", grpc_address, error))?;
+        let secure =
+            tls.as_ref().map(|tls| Secure { acceptor: tls.acceptor(), only: config.grpc_tls_only });
+        let advertised = config.advertise.as_deref();
+        let own = gateways::presence(id, http_address, grpc_address, tls.is_some(), advertised)?;
         Ok(Self {
             http: http_address,
             grpc: grpc_address,
@@ -134,12 +170,14 @@ impl Gateway {
             registry: thrift,
             serving: [
                 http.serve_with(Front::new(plane, routes)),
-                grpc.serve(grpc_router),
+                grpc.serve_secure(grpc_router, secure),
                 admin.serve(admin::router(Arc::clone(&state))),
             ],
             state,
             reporter,
-            presence: client.join(own_presence(http_address)?),
+            presence: client.join(own),
+            switchboard,
+            _tls: tls,
             _hprose: hprose,
         })
     }
@@ -150,6 +188,7 @@ impl Gateway {
         self.state.draining.send_replace(true);
         grpc::drain(&self.reporter).await;
         self.presence.drain();
+        let _ = timeout(DRAIN, self.switchboard.drain()).await; // What is left is dropped.
         if let Some(host) = &self.registry {
             let _ = timeout(DRAIN, host.close()).await; // What is left is dropped.
         }
@@ -184,17 +223,59 @@ async fn serve_registry(
     served.map_err(|error| StartError::Bind("thrift", address, error))
 }
 
-/// Gateways are instances too. One that listens on all addresses does not know
-/// which of them others can reach, so it names none.
-fn own_presence(http: SocketAddr) -> portolan::Result<InstanceSpec> {
-    let service = ServiceName::parse("portolan.gateway")?;
-    let address = match http.ip() {
-        ip if ip.is_unspecified() => None,
-        ip => Some(Address::host("http", &ip.to_string(), http.port())?),
+/// The wires, by what they carry. Connections of other gateways are called
+/// through them, where there is a secret to prove who asks.
+fn callers(
+    config: &Config,
+    policy: &AddressPolicy,
+    switchboard: &Switchboard,
+    client: &Client,
+) -> portolan::Result<Callers> {
+    let security = config.security()?;
+    let mut reverse = ReverseCaller::new(switchboard.clone());
+    if let Some(secret) = &config.cluster_secret {
+        let (view, over_tls) = (client.follow(&gateways::service()), security.clone());
+        let find = move |id: &str| gateways::find(&view, id, &over_tls);
+        let forwarder = Forwarder::new(secret.clone(), Box::new(find));
+        reverse = reverse.with_elsewhere(Arc::new(forwarder));
+    }
+    let thrift = ThriftCaller::new(policy.clone(), config.caller_options());
+    let direct = GrpcCaller::new(policy.clone(), security);
+    let grpc: [Arc<dyn Caller>; 2] = [Arc::new(reverse), Arc::new(direct)];
+    Ok(Callers { thrift: Arc::new(thrift), grpc: Arc::new(Wires::new(grpc)) })
+}
+
+fn desk(
+    access: Arc<dyn Access>,
+    config: &Config,
+    registry: &Arc<dyn Registry>,
+) -> portolan::Result<Desk> {
+    let name = portolan::namespace_of(&config.backend)?;
+    Ok(Desk::new(access).with_namespace(name, Arc::clone(registry)))
+}
+
+/// Who may ask the registry itself over gRPC. Without a master key, which would
+/// make keys mean something to everybody, only whoever is on this machine, or was
+/// let in on purpose, and they may do all.
+fn registry_access(config: &Config, grpc: SocketAddr, keys: &Arc<KeyAccess>) -> Arc<dyn Access> {
+    let open = config.master_api_key.is_none() && config.is_open(grpc);
+    if open { Arc::new(OpenAccess) } else { Arc::<KeyAccess>::clone(keys) }
+}
+
+/// Which services may connect over gRPC: those with a key of their owner, and
+/// guests.
+fn service_access(
+    config: &Config,
+    grpc: SocketAddr,
+    keys: &Arc<KeyAccess>,
+) -> portolan::Result<Arc<dyn Access>> {
+    let nobody = config.grpc_tokens.is_empty() && config.master_api_key.is_none();
+    let guests = match nobody && config.is_open(grpc) {
+        true => Guests::Anyone,
+        false => Guests::Tokens(config.grpc_tokens.clone()),
     };
-    let id = InstanceId::parse(&Uuid::new_v4().to_string())?;
-    let offer = Offer::at(service, address).with_version(env!("CARGO_PKG_VERSION"));
-    Ok(InstanceSpec::new(id, [offer]))
+    let owner = Owner::parse("reverse")?;
+    Ok(Arc::new(GuestAccess::new(Arc::clone(keys), &guests, owner)))
 }
 
 impl From<Error> for StartError {

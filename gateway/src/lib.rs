@@ -13,13 +13,17 @@ mod etcd_v2;
 mod forward;
 mod front;
 mod gateway;
+mod gateways;
 mod grpc;
 mod http_client;
 mod json;
 mod listen;
 mod metrics;
 mod problem;
+mod reception;
+mod rpc;
 mod shape;
+mod tls;
 
 pub use crate::config::Config;
 pub use crate::gateway::{Gateway, StartError};

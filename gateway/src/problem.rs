@@ -35,6 +35,18 @@ pub(crate) fn problem(status: StatusCode, field: &str, detail: &str) -> Response
     answer(status, "application/problem+json", Body::from(value.to_string()))
 }
 
+/// An error that the application itself answered.
+pub(crate) fn application(status: StatusCode, code: &str, message: &str) -> Response {
+    let value = json!({
+        "type": "about:blank",
+        "title": status.canonical_reason().unwrap_or("error"),
+        "status": status.as_u16(),
+        "detail": message,
+        "code": code,
+    });
+    answer(status, "application/problem+json", Body::from(value.to_string()))
+}
+
 /// A failure of a registry operation.
 pub(crate) fn registry(error: &Error) -> Response {
     let status = match error.kind() {

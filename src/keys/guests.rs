@@ -40,11 +40,9 @@ impl GuestAccess {
         Self { keys, tokens, owner }
     }
 
-    fn is_guest(&self, credential: &Credential) -> bool {
-        match &self.tokens {
-            None => true,
-            Some(tokens) => tokens.contains(&ApiKey::from_text(credential.expose()).hash()),
-        }
+    fn shows_token(&self, credential: &Credential) -> bool {
+        let Some(tokens) = &self.tokens else { return false };
+        !credential.is_none() && tokens.contains(&ApiKey::from_text(credential.expose()).hash())
     }
 
     fn permits(&self, action: &Action<'_>) -> bool {
@@ -59,12 +57,13 @@ impl GuestAccess {
 #[async_trait]
 impl Access for GuestAccess {
     async fn authorize(&self, credential: &Credential, action: &Action<'_>) -> Result<Principal> {
-        let refusal = match self.keys.authorize(credential, action).await {
-            Err(error) if error.kind() == ErrorKind::Unauthenticated => error,
-            decided => return decided,
-        };
-        if !self.is_guest(credential) {
-            return Err(refusal);
+        if !self.shows_token(credential) {
+            match self.keys.authorize(credential, action).await {
+                Err(error) if error.kind() != ErrorKind::Unauthenticated => return Err(error),
+                Err(error) if self.tokens.is_some() => return Err(error),
+                Err(_) => {} // Anyone may be a guest.
+                known => return known,
+            }
         }
         match self.permits(action) {
             true => Ok(Principal::Owner(self.owner.clone())),

@@ -3,6 +3,7 @@
 use axum::http::Method;
 use clap::Args as ClapArgs;
 use portolan::call::Headers;
+use portolan::grpc::{GrpcCaller, Security};
 use portolan::thrift::json::{Json, Style};
 use portolan::thrift::{CallerOptions, ThriftCaller, idl};
 use portolan::{AddressPolicy, ChannelOptions, Client, ClientOptions, ServiceName};
@@ -10,7 +11,7 @@ use std::sync::Arc;
 
 use super::source::{HTTP, Opened, Source};
 use super::{Failure, out};
-use crate::dispatch::{self, DispatchError, Dispatched, Dispatcher, Request};
+use crate::dispatch::{self, Callers, DispatchError, Dispatched, Dispatcher, Request};
 use crate::http_client::escape;
 use crate::json;
 
@@ -45,9 +46,11 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
             // The caller dials, so its own loopback is nobody else's.
             let policy = AddressPolicy::new().allow_loopback(true);
             let client = Client::new(registry, ClientOptions::default());
-            let caller = Arc::new(ThriftCaller::new(policy, CallerOptions::default()));
+            let thrift = ThriftCaller::new(policy.clone(), CallerOptions::default());
+            let grpc = GrpcCaller::new(policy, Security::SystemRoots);
+            let callers = Callers { thrift: Arc::new(thrift), grpc: Arc::new(grpc) };
             let options = ChannelOptions::default();
-            let dispatcher = Dispatcher::new(client, caller, options, idl::Cache::default());
+            let dispatcher = Dispatcher::new(client, callers, options, idl::Cache::default());
             let request = Request {
                 service: &name,
                 path: &args.method,
@@ -61,6 +64,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
                 Dispatched::Text(text) | Dispatched::Json(text) => {
                     out::line(String::from_utf8_lossy(&text));
                 }
+                Dispatched::Opaque(bytes) => out::line(String::from_utf8_lossy(&bytes)),
                 Dispatched::Exception(name, value) => {
                     let thrown = dispatch::thrown(&name, &value);
                     return Err(Failure::failed(String::from_utf8_lossy(&thrown)));

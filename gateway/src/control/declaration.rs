@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use portolan::grpc::descriptor;
 use portolan::thrift::idl;
 use portolan::{Endpoint, Metadata, Owner, Route, ServiceName, ServiceSpec, Sla};
 use serde_json::{Map, Value};
@@ -84,13 +85,27 @@ fn service(
     let mut spec = ServiceSpec::new(name)
         .with_version(text("Version")?)
         .with_description(text("ServiceDescription")?)
-        .with_idl(text("IdlContent")?)
+        .with_idl(interface(place, declared)?)
         .with_idl_includes(includes(place, declared)?)
         .with_routes(routes)
         .with_endpoints(endpoints);
     spec.metadata = metadata;
-    check_idl(place, &spec, idls)?;
+    check_idl(place, &spec, idls, field(declared, "IdlContent").is_some())?;
     Ok(spec)
+}
+
+/// The Thrift IDL, or what stands in its place: a protobuf descriptor set, base64,
+/// which is an extension of ours.
+fn interface(place: &str, declared: &Map<String, Value>) -> Result<String, Refusal> {
+    let idl = optional_text(place, declared, "IdlContent")?;
+    let set = optional_text(place, declared, "DescriptorSet")?;
+    match (idl.is_empty(), set.is_empty()) {
+        (_, true) => Ok(idl),
+        (true, false) => Ok(descriptor::Interface::to_idl(&set)),
+        (false, false) => {
+            Err(wrong(format!("{place}.DescriptorSet"), "must not be given beside IdlContent"))
+        }
+    }
 }
 
 /// The texts that the IDL includes, by name: an extension of ours.
@@ -174,8 +189,19 @@ fn routes(place: &str, declared: &Map<String, Value>) -> Result<Vec<Route>, Refu
 }
 
 /// Checks the IDL now: a broken one must not surface when somebody calls.
-fn check_idl(place: &str, spec: &ServiceSpec, idls: &idl::Cache) -> Result<(), Refusal> {
+fn check_idl(
+    place: &str,
+    spec: &ServiceSpec,
+    idls: &idl::Cache,
+    is_there: bool,
+) -> Result<(), Refusal> {
     let (at, name) = (format!("{place}.IdlContent"), &spec.name);
+    if descriptor::Interface::is_meant(&spec.idl) {
+        return check_descriptors(place, spec);
+    }
+    if spec.idl.is_empty() && !is_there {
+        return no_methods(place, spec);
+    }
     let descriptor = idls.get(&spec.idl, &spec.idl_includes);
     let descriptor = descriptor.map_err(|error| wrong(&at, error.to_string()))?;
     let Some(service) = descriptor.service(name.as_str()) else {
@@ -186,14 +212,34 @@ fn check_idl(place: &str, spec: &ServiceSpec, idls: &idl::Cache) -> Result<(), R
         );
         return Err(wrong(at, reason));
     };
+    let known: Vec<_> = service.functions().map(ToString::to_string).collect();
+    check_methods(place, spec, &known)
+}
+
+fn check_descriptors(place: &str, spec: &ServiceSpec) -> Result<(), Refusal> {
+    let interface = descriptor::Interface::parse(&spec.idl, spec.name.as_str());
+    let interface = interface.map_err(|reason| wrong(format!("{place}.DescriptorSet"), reason))?;
+    check_methods(place, spec, &interface.methods())
+}
+
+/// A service that declares no interface is called over gRPC, with bodies as they
+/// are. It has no methods that paths could stand for.
+fn no_methods(place: &str, spec: &ServiceSpec) -> Result<(), Refusal> {
+    match spec.routes.is_empty() {
+        true => Ok(()),
+        false => Err(wrong(format!("{place}.Paths"), "need IdlContent or DescriptorSet")),
+    }
+}
+
+/// Whether what paths and endpoints name is there.
+fn check_methods(place: &str, spec: &ServiceSpec, known: &[String]) -> Result<(), Refusal> {
     let paths = spec.routes.iter().enumerate();
     let paths = paths.map(|(n, route)| (&route.method, format!("Paths[{n}].ExposedMethod")));
     let endpoints = spec.endpoints.iter().enumerate();
     let endpoints = endpoints.map(|(n, e)| (&e.name, format!("Endpoints[{n}].Name")));
     for (method, field) in paths.chain(endpoints) {
-        if service.function(method).is_none() {
-            let known: Vec<_> = service.functions().collect();
-            let reason = format!("must be a method of {name}: {}", known.join(", "));
+        if !known.contains(method) {
+            let reason = format!("must be a method of {}: {}", spec.name, known.join(", "));
             return Err(wrong(format!("{place}.{field}"), reason));
         }
     }

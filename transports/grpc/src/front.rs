@@ -38,7 +38,11 @@ impl FrontDoor {
     }
 }
 
-impl Service<http::Request<Body>> for FrontDoor {
+impl<B> Service<http::Request<B>> for FrontDoor
+where
+    B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: std::fmt::Display,
+{
     type Response = http::Response<Body>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
@@ -47,7 +51,7 @@ impl Service<http::Request<Body>> for FrontDoor {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+    fn call(&mut self, request: http::Request<B>) -> Self::Future {
         let dispatch = Arc::clone(&self.dispatch);
         Box::pin(async move {
             if !is_grpc(&request) {
@@ -65,7 +69,7 @@ impl Service<http::Request<Body>> for FrontDoor {
     }
 }
 
-fn is_grpc(request: &http::Request<Body>) -> bool {
+fn is_grpc<B>(request: &http::Request<B>) -> bool {
     let content_type = request.headers().get(header::CONTENT_TYPE);
     let content_type = content_type.and_then(|value| value.to_str().ok()).unwrap_or_default();
     let rest = content_type.strip_prefix("application/grpc");
@@ -81,7 +85,11 @@ fn not_grpc() -> http::Response<Body> {
 }
 
 /// The one message of a call, bounded in size and in time.
-async fn read(request: http::Request<Body>) -> Result<Incoming, Status> {
+async fn read<B>(request: http::Request<B>) -> Result<Incoming, Status>
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+    B::Error: std::fmt::Display,
+{
     let (head, body) = request.into_parts();
     let asked = head.headers.get("grpc-timeout").map(|value| {
         let text = value.to_str().ok().and_then(time::read);

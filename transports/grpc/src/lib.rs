@@ -38,3 +38,4 @@ pub use crate::gateway::{Presence, Reception, ReverseService, Switchboard, Switc
 pub use crate::host::{ReverseOptions, ReverseServer, ReverseState, RoutesHandler};
 pub use crate::incoming::{Dispatch, Incoming};
 pub use crate::registry::{GrpcRegistry, RegistryService, RemoteOptions};
+pub use crate::status::{Told, application};

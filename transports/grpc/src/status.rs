@@ -138,6 +138,29 @@ pub(crate) struct Any {
     pub(crate) value: Bytes,
 }
 
+/// An error that the application itself answered, as other protocols tell it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Told {
+    /// Its code: a name of gRPC's, or the application's own.
+    pub code: String,
+    /// The reason, for people.
+    pub message: String,
+    /// The HTTP status that says the same.
+    pub http: u16,
+}
+
+/// What an application answered over gRPC; `None` for failures that are not its.
+pub fn application(error: &CallError) -> Option<Told> {
+    if error.kind() != CallErrorKind::Application {
+        return None;
+    }
+    let rich =
+        Rich::decode(&**error.body()).ok().filter(|rich| rich.code == i32::from(code_of(error)));
+    let message = rich.map_or_else(|| error.message().to_owned(), |rich| rich.message);
+    Some(Told { code: error.code().to_owned(), message, http: http(code_of(error)) })
+}
+
 fn rich(code: Code, message: &str, details: &[u8]) -> Bytes {
     if !details.is_empty() {
         return Bytes::copy_from_slice(details);
