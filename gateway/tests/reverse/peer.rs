@@ -128,7 +128,7 @@ pub(crate) const CONNECTED: i32 = 0;
 pub(crate) const DISCONNECTED: i32 = 1;
 pub(crate) const ERROR: i32 = 2;
 const ESTABLISH: &str = "/registry.RegistryService/EstablishConnection";
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(40);
 
 /// A message with the five bytes of gRPC.
 pub(crate) fn framed(message: &[u8]) -> Vec<u8> {
@@ -197,7 +197,6 @@ pub(crate) struct Peer {
     out: mpsc::UnboundedSender<Bytes>,
     body: Incoming,
     buffer: BytesMut,
-    pub(crate) headers: HeaderMap,
     /// How the stream ended, once it did.
     pub(crate) end: Option<(i32, String)>,
 }
@@ -216,7 +215,7 @@ impl Peer {
         if let Some(ended) = ended(&head.headers) {
             return Err(ended);
         }
-        Ok(Self { out, body, buffer: BytesMut::new(), headers: head.headers, end: None })
+        Ok(Self { out, body, buffer: BytesMut::new(), end: None })
     }
 
     /// Connects as a service. The error is how the stream ended.
