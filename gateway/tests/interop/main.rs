@@ -11,6 +11,7 @@ mod kitex;
 mod matrix;
 mod peer;
 mod python;
+mod reverse;
 #[path = "../support/mod.rs"]
 mod support;
 mod users;
@@ -26,5 +27,6 @@ fn main() -> ExitCode {
     kitex::cells(&mut matrix);
     volo::cells(&mut matrix);
     hprose::cells(&mut matrix);
+    reverse::cells(&mut matrix);
     matrix.run()
 }

@@ -8,10 +8,10 @@ use crate::support::process::root;
 
 /// Builds a peer once, for all of its cells.
 pub(crate) fn once<P: Clone + Send + Sync + 'static>(
-    build: fn() -> Result<P, String>,
+    build: impl Fn() -> Result<P, String> + Clone + Send + 'static,
 ) -> impl Fn() -> Result<P, String> + Clone + Send + 'static {
     let built: Arc<OnceLock<Result<P, String>>> = Arc::default();
-    move || built.get_or_init(build).clone()
+    move || built.get_or_init(&build).clone()
 }
 
 /// Where the sources of a peer are.

@@ -77,6 +77,8 @@ pub(crate) struct GatewayProcess {
     pub(crate) process: Process,
     pub(crate) http: String,
     pub(crate) admin: String,
+    /// `host:port`.
+    pub(crate) grpc: String,
     /// Empty where the registry is not served.
     pub(crate) thrift: String,
 }
@@ -93,15 +95,25 @@ impl GatewayProcess {
 
     /// In a directory, with exactly these flags besides free ports.
     pub(crate) fn start_in(directory: &Path, flags: &[&str]) -> Self {
+        Self::start_with(directory, "127.0.0.1:0", flags)
+    }
+
+    /// In a directory, with gRPC at this address.
+    pub(crate) fn start_at(directory: &Path, grpc: &str) -> Self {
+        Self::start_with(directory, grpc, &[])
+    }
+
+    fn start_with(directory: &Path, grpc: &str, flags: &[&str]) -> Self {
         let any = "127.0.0.1:0";
-        let mut command = portolan(&["gateway", "--http", any, "--grpc", any, "--admin", any]);
+        let mut command = portolan(&["gateway", "--http", any, "--grpc", grpc, "--admin", any]);
         let process = Process::start(command.args(flags).current_dir(directory));
         let ready = process.line();
         assert!(ready.starts_with("portolan gateway ready http="), "{ready}");
         let found = |name: &str| ready.split(' ').find_map(|part| part.strip_prefix(name));
         let url = |name| format!("http://{}", found(name).expect("the ready line names it"));
         let thrift = found("thrift=").unwrap_or_default().to_owned();
-        Self { http: url("http="), admin: url("admin="), thrift, process }
+        let grpc = found("grpc=").unwrap_or_default().to_owned();
+        Self { http: url("http="), admin: url("admin="), grpc, thrift, process }
     }
 }
 
