@@ -25,7 +25,9 @@ const PING: Duration = Duration::from_secs(10);
 /// … and is given up after so long without an answer.
 const PONG: Duration = Duration::from_secs(5);
 /// Room for the bodies of many calls at a time, per stream and in all.
-pub(crate) const WINDOWS: (u32, u32) = (4 << 20, 16 << 20);
+const WINDOWS: (u32, u32) = (4 << 20, 16 << 20);
+/// The largest frame that is taken.
+const FRAME: u32 = 256 << 10;
 
 /// A channel to `host:port`, dialled when it is first used and again when it
 /// breaks.
@@ -52,7 +54,8 @@ pub fn endpoint(host: &str, security: &Security) -> Result<Endpoint> {
         .keep_alive_timeout(PONG)
         .keep_alive_while_idle(true)
         .initial_stream_window_size(stream)
-        .initial_connection_window_size(connection);
+        .initial_connection_window_size(connection)
+        .max_frame_size(FRAME);
     let tls = ClientTlsConfig::new();
     let tls = match security {
         Security::Plaintext => return Ok(endpoint),

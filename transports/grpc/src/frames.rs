@@ -62,6 +62,11 @@ where
         poll_fn(|cx| self.poll_next(cx)).await
     }
 
+    /// The next message, if it is here already.
+    pub(crate) fn buffered(&mut self) -> Result<Option<Frame>, Status> {
+        self.take()
+    }
+
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame, Status>> {
         loop {
             if let Some(frame) = self.take()? {

@@ -5,6 +5,8 @@
 mod calls;
 #[path = "../gateway/mod.rs"]
 mod gateway;
+#[path = "../reverse/mod.rs"]
+mod reverse;
 #[allow(dead_code)] // The other binary uses the rest.
 #[path = "../rounds.rs"]
 mod rounds;
@@ -14,8 +16,11 @@ use rounds::Table;
 fn main() {
     let filter = std::env::args().nth(1).unwrap_or_default();
     let mut table = Table::new();
-    let groups: [(&str, fn(&mut Table)); 2] =
-        [("calls", calls::measure), ("gateway", gateway::measure)];
+    if filter == "hold" {
+        return reverse::hold(&std::env::args().nth(2).unwrap_or_default());
+    }
+    let groups: [(&str, fn(&mut Table)); 3] =
+        [("calls", calls::measure), ("gateway", gateway::measure), ("reverse", reverse::measure)];
     for (name, measure) in groups {
         if name.contains(&filter) {
             eprintln!("measuring: {name}");

@@ -31,11 +31,8 @@ fn generate() -> Result<Vec<(PathBuf, String)>, Box<dyn Error>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let out = tempfile::tempdir()?;
     let proto = [root.join("proto")];
-    let configure = || tonic_prost_build::configure().out_dir(out.path()).bytes(".");
-    configure()
-        .btree_map(".portolan")
-        .build_transport(false)
-        .compile_fds(protox::compile(OURS, &proto)?)?;
+    let configure = || tonic_prost_build::configure().out_dir(out.path()).bytes(".").btree_map(".");
+    configure().build_transport(false).compile_fds(protox::compile(OURS, &proto)?)?;
     // Our own code reads and writes the frames of the stream.
     let messages = configure().build_client(false).build_server(false);
     messages.skip_debug(SECRET).compile_fds(protox::compile(["reverse.proto"], &proto)?)?;

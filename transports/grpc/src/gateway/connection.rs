@@ -121,7 +121,7 @@ impl Connection {
             return Err(CallError::new(ErrorKind::InvalidArgument.into(), reason).not_run());
         }
         let (number, answer) = self.pending.begin(self.max_inflight)?;
-        let mut asked = Asked { connection: self, number, cancels: false };
+        let mut asked = Asked { connection: self, number, cancels: false, answered: false };
         let request = message::to_request(number.to_string(), &call, self.ours);
         self.outbox.push(MessageType::Request(request)).map_err(|refused| match refused {
             Refused::Closed => gone().not_run(),
@@ -135,7 +135,10 @@ impl Connection {
         }
         asked.cancels = self.ours;
         match timeout(call.time_left(), answer).await {
-            Ok(answer) => answer.unwrap_or_else(|_| Err(gone())),
+            Ok(answer) => {
+                asked.answered = true;
+                answer.unwrap_or_else(|_| Err(gone()))
+            }
             Err(_) => {
                 Err(CallError::new(ErrorKind::Timeout.into(), "no answer before the deadline"))
             }
@@ -149,11 +152,12 @@ struct Asked<'a> {
     connection: &'a Connection,
     number: u64,
     cancels: bool,
+    answered: bool,
 }
 
 impl Drop for Asked<'_> {
     fn drop(&mut self) {
-        if self.connection.pending.give_up(self.number) && self.cancels {
+        if !self.answered && self.connection.pending.give_up(self.number) && self.cancels {
             let cancel = message::cancel(self.number.to_string());
             // Behind the call itself; where there is no room it runs to its end.
             let _ = self.connection.outbox.push(MessageType::Request(cancel));

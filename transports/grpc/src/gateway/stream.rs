@@ -173,7 +173,7 @@ impl Stream {
                     }
                 }
                 Some(_) = self.asking.join_next(), if !self.asking.is_empty() => {}
-                frame = self.frames.next() => match self.read(frame) {
+                frame = self.frames.next() => match self.read_all(frame) {
                     Ok(Turn::Goes) => {}
                     Ok(Turn::Leaves) => return self.drain(Status::ok("")).await,
                     Err(end) => return end,
@@ -204,7 +204,7 @@ impl Stream {
                 _ = looks.tick() => {}
                 Some(_) = self.asking.join_next(), if !self.asking.is_empty() => {}
                 frame = self.frames.next() => {
-                    if self.read(frame).is_err() {
+                    if self.read_all(frame).is_err() {
                         return end;
                     }
                 }
@@ -212,8 +212,21 @@ impl Stream {
         }
     }
 
-    fn read(&mut self, frame: Result<Frame, Status>) -> Result<Turn, Status> {
-        match frame? {
+    /// A message, and those that came with it: what else is waited for is not
+    /// looked at for each of them.
+    fn read_all(&mut self, first: Result<Frame, Status>) -> Result<Turn, Status> {
+        let mut next = Some(first?);
+        while let Some(frame) = next {
+            if let Turn::Leaves = self.read(frame)? {
+                return Ok(Turn::Leaves);
+            }
+            next = self.frames.buffered()?;
+        }
+        Ok(Turn::Goes)
+    }
+
+    fn read(&mut self, frame: Frame) -> Result<Turn, Status> {
+        match frame {
             Frame::Message(bytes) => {
                 let message = ConnectionMessage::decode(bytes);
                 let message = message

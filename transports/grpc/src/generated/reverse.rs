@@ -64,8 +64,8 @@ pub struct ForwardRequest {
     /// /pkg.Service/Method
     #[prost(string, tag = "2")]
     pub method_path: ::prost::alloc::string::String,
-    #[prost(map = "string, string", tag = "3")]
-    pub headers: ::std::collections::HashMap<
+    #[prost(btree_map = "string, string", tag = "3")]
+    pub headers: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
@@ -84,8 +84,8 @@ pub struct ForwardResponse {
     /// 0, 200: OK; 1..16: gRPC; 400..599: HTTP
     #[prost(int32, tag = "2")]
     pub status_code: i32,
-    #[prost(map = "string, string", tag = "3")]
-    pub headers: ::std::collections::HashMap<
+    #[prost(btree_map = "string, string", tag = "3")]
+    pub headers: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
@@ -240,8 +240,8 @@ pub struct EventMessage {
     pub payload: ::prost::bytes::Bytes,
     #[prost(int64, tag = "5")]
     pub timestamp: i64,
-    #[prost(map = "string, string", tag = "6")]
-    pub metadata: ::std::collections::HashMap<
+    #[prost(btree_map = "string, string", tag = "6")]
+    pub metadata: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,

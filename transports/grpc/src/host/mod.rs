@@ -1,6 +1,7 @@
 //! The service's side of the stream: dials gateways and answers what comes.
 
 mod routes;
+mod running;
 mod session;
 
 use std::fmt::{self, Debug};

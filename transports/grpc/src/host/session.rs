@@ -1,6 +1,5 @@
 //! One connection of a service to a gateway, from the first message to the end.
 
-use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
@@ -13,13 +12,13 @@ use prost::Message;
 use registry_api::call::{Call, CallError, CallErrorKind, Handler, Reply};
 use registry_api::{ErrorKind, ServiceName};
 use tokio::sync::watch;
-use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tonic::body::Body;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 use tower_service::Service;
 
+use super::running::Running;
 use super::{ReverseOptions, ReverseState};
 use crate::frames::{Frame, Frames};
 use crate::front::status_of;
@@ -49,9 +48,9 @@ pub(super) struct Session<'a> {
     id: String,
     /// The gateway is of this crate.
     ours: bool,
-    answering: JoinSet<String>,
-    /// What ends a call that its caller has given up.
-    handles: HashMap<String, AbortHandle>,
+    running: Running,
+    /// Calls whose ids are no numbers of ours.
+    uncounted: u64,
 }
 
 /// How long a gateway may take to answer, and to say that we are connected.
@@ -69,6 +68,10 @@ impl Shared {
     /// The service that a path means here.
     fn service_of(&self, path: &str) -> Option<&ServiceName> {
         let (interface, _) = split(path)?;
+        let own = self.services.iter().find(|service| service.as_str() == interface);
+        if own.is_some() {
+            return own;
+        }
         let names = candidates(interface);
         names.iter().find_map(|name| self.services.iter().find(|service| *service == name))
     }
@@ -87,8 +90,8 @@ impl<'a> Session<'a> {
             outbox: Arc::default(),
             id: String::new(),
             ours: false,
-            answering: JoinSet::new(),
-            handles: HashMap::new(),
+            running: Running::default(),
+            uncounted: 0,
         }
     }
 
@@ -155,12 +158,14 @@ impl<'a> Session<'a> {
             tokio::select! {
                 biased;
                 _ = beats.tick() => self.beat()?,
-                Some(answered) = self.answering.join_next(), if !self.answering.is_empty() => {
-                    if let Ok(id) = answered {
-                        self.handles.remove(&id);
+                frame = frames.next() => {
+                    self.read(ended(frame?)?)?;
+                    // Those that came with it: the next heartbeat is not looked at for
+                    // each of them.
+                    while let Some(frame) = frames.buffered()? {
+                        self.read(frame)?;
                     }
                 }
-                frame = frames.next() => self.read(ended(frame?)?)?,
             }
         }
     }
@@ -208,10 +213,8 @@ impl<'a> Session<'a> {
     fn asked(&mut self, request: ForwardRequest) {
         let id = request.request_id.clone();
         if request.method_path == message::CANCEL {
-            if let Some(handle) = self.handles.remove(&id) {
-                handle.abort();
-            }
-            return;
+            // Only gateways of this crate take back calls, and they count them.
+            return id.parse().map_or((), |number| self.running.cancel(number));
         }
         let call = match self.call(request) {
             Ok(call) => call,
@@ -222,23 +225,25 @@ impl<'a> Session<'a> {
             let full = CallError::new(ErrorKind::Overloaded.into(), reason);
             return respond(&self.outbox, id, Err(full), self.ours);
         };
-        let (outbox, ours, number) = (Arc::clone(&self.outbox), self.ours, id.clone());
-        let handle = self.answering.spawn(async move {
-            let outcome = answer(slot, call).await;
-            respond(&outbox, id.clone(), outcome, ours);
-            id
+        let (outbox, ours) = (Arc::clone(&self.outbox), self.ours);
+        let counted = if ours { id.parse().ok() } else { None };
+        let number = counted.unwrap_or_else(|| {
+            self.uncounted += 1;
+            u64::MAX - self.uncounted
         });
-        self.handles.insert(number, handle);
+        self.running.start(number, async move {
+            let outcome = answer(slot, call).await;
+            respond(&outbox, id, outcome, ours);
+        });
     }
 
     fn call(&self, request: ForwardRequest) -> Result<Call, CallError> {
-        let path = request.method_path.clone();
-        let service = self.shared.service_of(&path);
-        let call = service.and_then(|service| message::to_call(request, service));
-        call.ok_or_else(|| {
-            let reason = format!("nobody here serves {path}");
-            CallError::new(CallErrorKind::UnknownMethod, reason)
-        })
+        let Some(service) = self.shared.service_of(&request.method_path) else {
+            let reason = format!("nobody here serves {}", request.method_path);
+            return Err(CallError::new(CallErrorKind::UnknownMethod, reason));
+        };
+        let no_path = || CallError::new(CallErrorKind::UnknownMethod, "the path is none");
+        message::to_call(request, service).ok_or_else(no_path)
     }
 }
 

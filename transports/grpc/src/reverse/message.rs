@@ -1,6 +1,6 @@
 //! The one place where messages of the stream become calls and answers, and back.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -58,13 +58,14 @@ pub(crate) enum Convention {
 /// A call as it goes to a service. `exact` where the other end is of this crate.
 pub(crate) fn to_request(request_id: String, call: &Call, exact: bool) -> ForwardRequest {
     let headers = call.headers.iter().filter(|(name, _)| !is_own(name));
-    let mut headers: HashMap<_, _> =
+    let mut headers: BTreeMap<_, _> =
         headers.map(|(name, value)| (name.clone(), value.clone())).collect();
-    let left = call.time_left();
-    if exact {
+    let millis = call.time_left().as_nanos().div_ceil(1_000_000);
+    let seconds = millis.div_ceil(1000).clamp(1, 86_400);
+    if exact && seconds * 1000 != millis {
+        let left = Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX));
         headers.insert(TIMEOUT.to_owned(), timeout::write(left));
     }
-    let seconds = left.as_millis().div_ceil(1000).clamp(1, 86_400);
     ForwardRequest {
         request_id,
         method_path: path_of(&call.service, &call.method),
@@ -100,13 +101,13 @@ pub(crate) fn to_incoming(request: ForwardRequest) -> Result<Incoming, &'static 
     Ok(incoming)
 }
 
-fn time_left(headers: &HashMap<String, String>, seconds: i32) -> Option<Duration> {
+fn time_left(headers: &BTreeMap<String, String>, seconds: i32) -> Option<Duration> {
     let exact = headers.get(TIMEOUT).and_then(|text| timeout::read(text));
     let seconds = u64::try_from(seconds).ok().filter(|seconds| *seconds > 0);
     exact.or(seconds.map(Duration::from_secs)).map(timeout::bounded)
 }
 
-fn to_headers(headers: HashMap<String, String>) -> Headers {
+fn to_headers(headers: BTreeMap<String, String>) -> Headers {
     let headers = headers.into_iter().filter(|(name, _)| !is_own(name) && name != TIMEOUT);
     headers.map(|(name, value)| (name.to_ascii_lowercase(), value)).collect()
 }

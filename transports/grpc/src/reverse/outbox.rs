@@ -1,7 +1,6 @@
 //! What is to be written to a stream: heartbeats and statuses before calls,
 //! bounded, and as the body of an HTTP/2 message.
 
-use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -9,28 +8,33 @@ use std::task::{Context, Poll, Waker};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue};
 use http_body::{Body, Frame};
-use prost::Message;
 use tonic::Status;
 
 use super::wire::ConnectionMessage;
 use super::wire::connection_message::MessageType;
 use crate::frames::append;
 
-/// Where everybody who has something to say leaves it.
+/// Where everybody who has something to say leaves it, encoded as it is to be
+/// written.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox(Mutex<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
     /// Heartbeats, statuses, events: few and small.
-    first: VecDeque<ConnectionMessage>,
-    calls: VecDeque<ConnectionMessage>,
-    /// How many bytes the calls have.
-    bytes: usize,
+    first: Lane,
+    calls: Lane,
     /// How often something was taken: whether the peer reads.
     taken: u64,
     end: Option<Status>,
     waiting: Option<Waker>,
+}
+
+/// Messages that wait for their turn.
+#[derive(Debug, Default)]
+struct Lane {
+    bytes: BytesMut,
+    messages: usize,
 }
 
 /// Why a message was not taken.
@@ -45,8 +49,26 @@ pub(crate) enum Refused {
 /// The most that waits for a peer, in messages and in bytes.
 const MESSAGES: usize = 1000;
 const BYTES: usize = 4 << 20;
-/// Small messages are written together, up to so much.
-const TOGETHER: usize = 32 * 1024;
+
+impl Lane {
+    fn push(&mut self, message: &ConnectionMessage) -> Result<(), Refused> {
+        if self.messages >= MESSAGES || self.bytes.len() >= BYTES {
+            return Err(Refused::Full);
+        }
+        append(message, &mut self.bytes);
+        self.messages += 1;
+        Ok(())
+    }
+
+    fn is_empty(&self) -> bool {
+        self.messages == 0
+    }
+
+    fn take(&mut self) -> Bytes {
+        self.messages = 0;
+        self.bytes.split().freeze()
+    }
+}
 
 impl Outbox {
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -55,37 +77,26 @@ impl Outbox {
 
     /// Leaves a call or the answer to one.
     pub(crate) fn push(&self, message: MessageType) -> Result<(), Refused> {
-        let message = ConnectionMessage { message_type: Some(message) };
-        let length = message.encoded_len();
-        self.leave(|inner| {
-            if inner.calls.len() >= MESSAGES || (inner.bytes > 0 && inner.bytes + length > BYTES) {
-                return Err(Refused::Full);
-            }
-            inner.bytes += length;
-            inner.calls.push_back(message);
-            Ok(())
-        })
+        self.leave(message, |inner| &mut inner.calls)
     }
 
     /// Leaves what goes before calls.
     pub(crate) fn push_first(&self, message: MessageType) -> Result<(), Refused> {
-        let message = ConnectionMessage { message_type: Some(message) };
-        self.leave(|inner| {
-            if inner.first.len() >= MESSAGES {
-                return Err(Refused::Full);
-            }
-            inner.first.push_back(message);
-            Ok(())
-        })
+        self.leave(message, |inner| &mut inner.first)
     }
 
-    fn leave(&self, leave: impl FnOnce(&mut Inner) -> Result<(), Refused>) -> Result<(), Refused> {
+    fn leave(
+        &self,
+        message: MessageType,
+        lane: impl FnOnce(&mut Inner) -> &mut Lane,
+    ) -> Result<(), Refused> {
+        let message = ConnectionMessage { message_type: Some(message) };
         let waiting = {
             let mut inner = self.lock();
             if inner.end.is_some() {
                 return Err(Refused::Closed);
             }
-            leave(&mut inner)?;
+            lane(&mut inner).push(&message)?;
             inner.waiting.take()
         };
         if let Some(waker) = waiting {
@@ -109,9 +120,7 @@ impl Outbox {
     /// Gives up what waits, for a peer that does not read it.
     pub(crate) fn clear(&self) {
         let mut inner = self.lock();
-        inner.calls = VecDeque::new();
-        inner.first = VecDeque::new();
-        inner.bytes = 0;
+        (inner.first, inner.calls) = (Lane::default(), Lane::default());
     }
 
     /// How often something was taken, and whether anything waits.
@@ -182,24 +191,13 @@ impl<G: Unpin> Body for OutboxBody<G> {
 }
 
 impl Inner {
-    /// What goes into one write.
+    /// What is written next: all that is first, else all that waits.
     fn take(&mut self) -> Bytes {
         self.taken += 1;
-        let mut out = BytesMut::new();
-        for message in self.first.drain(..) {
-            append(&message, &mut out);
+        match self.first.is_empty() {
+            true => self.calls.take(),
+            false => self.first.take(),
         }
-        while out.len() < TOGETHER
-            && let Some(message) = self.calls.pop_front()
-        {
-            let before = out.len();
-            append(&message, &mut out);
-            self.bytes = self.bytes.saturating_sub(out.len() - before - 5);
-        }
-        if self.calls.is_empty() {
-            self.bytes = 0;
-        }
-        out.freeze()
     }
 }
 

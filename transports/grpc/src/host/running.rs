@@ -1,0 +1,45 @@
+//! The calls of one connection that are being answered.
+
+use std::collections::HashMap;
+
+use tokio::task::AbortHandle;
+
+/// Each is a task of its own. Dropping this ends them: nobody is there to be
+/// answered.
+///
+/// Not a `JoinSet`: that wakes the connection for every call that ends.
+#[derive(Debug, Default)]
+pub(super) struct Running {
+    tasks: HashMap<u64, AbortHandle>,
+    /// How many may be known before those that have ended are forgotten.
+    room: usize,
+}
+
+/// The least room.
+const ROOM: usize = 128;
+
+impl Running {
+    /// Starts the call of this number. A gateway that uses one twice can take back
+    /// only the later call.
+    pub(super) fn start(&mut self, number: u64, call: impl Future<Output = ()> + Send + 'static) {
+        let task = tokio::spawn(call);
+        let replaced = self.tasks.insert(number, task.abort_handle());
+        drop(replaced); // It runs on.
+        if self.tasks.len() > self.room {
+            self.tasks.retain(|_, task| !task.is_finished());
+            self.room = ROOM.max(2 * self.tasks.len());
+        }
+    }
+
+    pub(super) fn cancel(&mut self, number: u64) {
+        if let Some(task) = self.tasks.remove(&number) {
+            task.abort();
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.tasks.values().for_each(AbortHandle::abort);
+    }
+}
