@@ -40,13 +40,14 @@ fn running(text: &str) -> String {
 
 /// The crates of this workspace that a manifest names under `[dependencies]`.
 fn own_dependencies(manifest: &Path) -> Vec<String> {
-    const OWN: [&str; 8] = [
+    const OWN: [&str; 9] = [
         "backend-etcd",
         "backend-memory",
         "backend-sql",
         "conformance-tests",
         "portolan",
         "portolan-gateway",
+        "portolan-grpc",
         "portolan-thrift",
         "registry-api",
     ];
@@ -80,10 +81,18 @@ fn crates_depend_downwards_only() {
         ("backend-memory", &["registry-api"]),
         ("backend-etcd", &["registry-api"]),
         ("backend-sql", &["registry-api"]),
+        ("transports/grpc", &["registry-api"]),
         ("transports/thrift", &["registry-api"]),
         (
             ".",
-            &["registry-api", "backend-etcd", "backend-memory", "backend-sql", "portolan-thrift"],
+            &[
+                "registry-api",
+                "backend-etcd",
+                "backend-memory",
+                "backend-sql",
+                "portolan-grpc",
+                "portolan-thrift",
+            ],
         ),
         ("gateway", &["portolan"]),
         ("conformance-tests", &["registry-api", "portolan"]),
@@ -121,6 +130,9 @@ fn refusals_have_one_place_per_layer() {
         "backend-sql/src/dialect/mod.rs",
         "backend-sql/src/schema.rs",
         "src/open.rs",
+        "transports/grpc/src/registry/model/mod.rs",
+        "transports/grpc/src/reverse/message.rs",
+        "transports/grpc/src/status.rs",
         "transports/thrift/src/answer.rs",
         "transports/thrift/src/link/dial.rs",
         "transports/thrift/src/registry/error.rs",
@@ -134,11 +146,13 @@ fn refusals_have_one_place_per_layer() {
         "backend-memory/src",
         "backend-sql/src",
         "src",
+        "transports/grpc/src",
         "transports/thrift/src",
         "gateway/src",
     ] {
         for (path, text) in files(directory, &["rs"]) {
-            let refuses = running(&text).contains("Unsupported");
+            let generated = path.contains("/generated/");
+            let refuses = running(&text).contains("Unsupported") && !generated;
             assert!(!refuses || allowed.contains(&&*path), "{path} refuses by itself");
         }
     }
@@ -188,12 +202,15 @@ fn every_task_has_an_owner() {
         "gateway/src/cli/demo/mod.rs",
         "gateway/src/cli/run.rs",
         "gateway/src/listen.rs",
+        "gateway/src/tls.rs",
         "src/adapters/tonic.rs",
         "src/in_process.rs",
         "src/keys/policy.rs",
         "src/membership/driver.rs",
         "src/membership/pulse.rs",
         "src/view/views.rs",
+        "transports/grpc/src/gateway/stream.rs",
+        "transports/grpc/src/host/running.rs",
         "transports/thrift/src/host/mod.rs",
         "transports/thrift/src/host/running.rs",
         "transports/thrift/src/link/mux.rs",
@@ -211,7 +228,9 @@ fn every_task_has_an_owner() {
 fn files_are_small_and_say_what_they_are() {
     for (path, text) in files(".", &["rs"]) {
         let lines = text.lines().count();
-        assert!(lines <= 600, "{path} has {lines} lines: does it hold two ideas?");
+        // What a generator wrote is read in the file it was written from.
+        let generated = path.contains("/generated/");
+        assert!(lines <= 600 || generated, "{path} has {lines} lines: does it hold two ideas?");
         assert!(text.starts_with("//!"), "{path} does not begin with what it is");
     }
     let napkin = fs::read_to_string(root().join("registry-api/tests/naive/mod.rs")).unwrap();
@@ -231,6 +250,7 @@ fn a_stranger_finds_every_crate_and_both_commands() {
         "registry-api",
         "backend-memory",
         "backend-sql",
+        "transports/grpc",
         "transports/thrift",
         "gateway",
         "conformance-tests",

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
-use portolan::call::{Call, CallError, Headers};
+use portolan::call::{Call, CallError, Headers, Reply};
 use portolan::thrift::idl;
 use portolan::thrift::json::{self, Json, Style, ValueError};
 use portolan::{
@@ -170,7 +170,8 @@ async fn protobuf(
         .with_idempotent(request.idempotent);
     call.headers = request.headers;
     call.timeout = request.wait;
-    let reply = followed.grpc.call(call).await.map_err(DispatchError::Call)?;
+    let reply = followed.grpc.call(call).await.and_then(Reply::whole);
+    let reply = reply.map_err(DispatchError::Call)?;
     method.read(reply.payload).map(Dispatched::Json).map_err(|error| interface::unfit(&error))
 }
 
@@ -189,7 +190,8 @@ async fn opaque(followed: &Followed, request: Request<'_>) -> Result<Dispatched,
         .with_idempotent(request.idempotent);
     call.headers = request.headers;
     call.timeout = request.wait;
-    let reply = followed.grpc.call(call).await.map_err(DispatchError::Call)?;
+    let reply = followed.grpc.call(call).await.and_then(Reply::whole);
+    let reply = reply.map_err(DispatchError::Call)?;
     Ok(Dispatched::Opaque(reply.payload))
 }
 

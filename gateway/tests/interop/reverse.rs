@@ -28,16 +28,16 @@ pub(crate) fn cells(matrix: &mut Matrix) {
     let beside = python.clone();
     let go = peer::once(move || go(beside()?));
     for backend in ["memory:", "sqlite::memory:"] {
-        matrix.cell("reverse python", over(backend), python.clone(), move |built| {
+        matrix.cell("grpcio service", over(backend), python.clone(), move |built| {
             by_the_guide(&|gateway| built.python_service(gateway), "python", built, backend);
         });
-        matrix.cell("reverse go", over(backend), go.clone(), move |built| {
+        matrix.cell("grpc-go service", over(backend), go.clone(), move |built| {
             by_the_guide(&|gateway| built.go_service(gateway), "go", built, backend);
         });
     }
-    matrix.cell("reverse python", "over TLS", python.clone(), over_tls);
-    matrix.cell("reverse python", "after a restart", python, after_a_restart);
-    matrix.cell("reverse go", "called by python", go, services_call_each_other);
+    matrix.cell("grpcio service", "over TLS", python.clone(), over_tls);
+    matrix.cell("grpcio service", "after a restart", python, after_a_restart);
+    matrix.cell("grpc-go service", "called by python", go, services_call_each_other);
 }
 
 fn over(backend: &str) -> &'static str {

@@ -7,6 +7,7 @@ mod connect;
 mod events;
 mod front;
 mod gateways;
+mod hosted;
 mod hostile;
 mod http;
 mod peer;

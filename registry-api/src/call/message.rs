@@ -1,9 +1,15 @@
 //! A call and its reply.
 
+use std::fmt::{self, Debug};
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_core::Stream;
 
+use super::error::{CallError, CallErrorKind};
 use crate::identity::ServiceName;
 
 /// Header pairs in order; names are lower-case.
@@ -92,7 +98,7 @@ impl Call {
 }
 
 /// The answer to a [`Call`].
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct Reply {
     /// Facts about the reply.
@@ -101,6 +107,39 @@ pub struct Reply {
     pub content_type: String,
     /// The encoded result.
     pub payload: Bytes,
+    /// More results that follow the first, where a wire carries streams; whoever
+    /// cannot pass them on refuses the reply.
+    pub more: Option<More>,
+}
+
+/// What follows the first result of a [`Reply`], up to the end or an error.
+/// Dropping it gives up the call.
+pub struct More(Pin<Box<dyn Stream<Item = Result<Bytes, CallError>> + Send>>);
+
+impl More {
+    /// Wraps a wire's stream.
+    pub fn new(stream: impl Stream<Item = Result<Bytes, CallError>> + Send + 'static) -> Self {
+        Self(Box::pin(stream))
+    }
+
+    /// The next result. Cancel-safe.
+    pub async fn next(&mut self) -> Option<Result<Bytes, CallError>> {
+        poll_fn(|cx| self.0.as_mut().poll_next(cx)).await
+    }
+}
+
+impl Stream for More {
+    type Item = Result<Bytes, CallError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.as_mut().poll_next(cx)
+    }
+}
+
+impl Debug for More {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("More")
+    }
 }
 
 impl Reply {
@@ -119,6 +158,18 @@ impl Reply {
     /// The first header of that lower-case name.
     pub fn header(&self, name: &str) -> Option<&str> {
         find(&self.headers, name)
+    }
+
+    /// The reply, if it is one result; else the refusal of whoever cannot pass on
+    /// a stream.
+    pub fn whole(self) -> Result<Self, CallError> {
+        match self.more {
+            None => Ok(self),
+            Some(_) => {
+                let reason = "the method answers with a stream, which is not served here";
+                Err(CallError::new(CallErrorKind::UnknownMethod, reason))
+            }
+        }
     }
 }
 

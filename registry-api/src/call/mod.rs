@@ -1,6 +1,7 @@
 //! Calls: what travels between a caller and an instance, on every wire.
 //!
-//! Unary. A wire translates between these types and its own bytes in one place.
+//! One argument, and one result or, over gRPC, a stream of them. A wire translates
+//! between these types and its own bytes in one place.
 
 mod error;
 mod message;
@@ -11,7 +12,7 @@ use std::fmt::Debug;
 use async_trait::async_trait;
 
 pub use self::error::{CallError, CallErrorKind};
-pub use self::message::{Call, Headers, Reply};
+pub use self::message::{Call, Headers, More, Reply};
 pub use self::peer::Peer;
 use crate::address::Address;
 use crate::instance::Offer;

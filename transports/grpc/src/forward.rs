@@ -84,12 +84,14 @@ impl Forward for Forwarded {
         call.headers = told.headers.into_iter().collect();
         let left = headers.get("grpc-timeout").and_then(|value| value.to_str().ok());
         call.timeout = left.and_then(time::read).map(time::bounded);
-        let outcome = match self.switchboard.call(&told.connection, call).await {
-            Ok(reply) => {
-                Outcome::Reply(v1::Reply { headers: to_map(reply.headers), payload: reply.payload })
-            }
-            Err(error) => Outcome::Failure(failure(&error)),
-        };
+        let outcome =
+            match self.switchboard.call(&told.connection, call).await.and_then(Reply::whole) {
+                Ok(reply) => Outcome::Reply(v1::Reply {
+                    headers: to_map(reply.headers),
+                    payload: reply.payload,
+                }),
+                Err(error) => Outcome::Failure(failure(&error)),
+            };
         Ok(Response::new(v1::CallResponse { outcome: Some(outcome) }))
     }
 }

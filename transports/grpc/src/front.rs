@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use futures_core::Stream;
+use futures_util::{StreamExt, stream};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Full, StreamBody};
 use prost::Message;
-use registry_api::call::{CallError, CallErrorKind, Reply};
+use registry_api::call::{CallError, CallErrorKind, More, Reply};
 use tokio::time::timeout;
 use tonic::body::Body;
 use tonic::{Code, Status};
@@ -59,7 +61,7 @@ where
             }
             let answer = match read(request).await {
                 Ok(incoming) => match dispatch.dispatch(incoming).await {
-                    Ok(reply) => answered(&reply),
+                    Ok(reply) => answered(reply),
                     Err(error) => refused(&error).into_http(),
                 },
                 Err(status) => status.into_http(),
@@ -125,14 +127,35 @@ where
     }
 }
 
-fn answered(reply: &Reply) -> http::Response<Body> {
-    let ok = async { Some(Ok(trailers(&Status::ok("")))) };
-    let body = Full::new(framed(&reply.payload)).with_trailers(ok);
-    let mut answer = http::Response::new(Body::new(body));
+fn answered(reply: Reply) -> http::Response<Body> {
+    let first = framed(&reply.payload);
+    let body = match reply.more {
+        None => {
+            let ok = async { Some(Ok(trailers(&Status::ok("")))) };
+            Body::new(Full::new(first).with_trailers(ok))
+        }
+        Some(more) => Body::new(StreamBody::new(results(first, more))),
+    };
+    let mut answer = http::Response::new(body);
     *answer.headers_mut() = metadata::to_metadata(&reply.headers);
     let grpc = HeaderValue::from_static("application/grpc");
     answer.headers_mut().insert(header::CONTENT_TYPE, grpc);
     answer
+}
+
+type Part = Result<http_body::Frame<Bytes>, Infallible>;
+
+/// The results of a stream, and at last how it ended.
+fn results(first: Bytes, more: More) -> impl Stream<Item = Part> + Send {
+    let first = stream::once(async { Ok(http_body::Frame::data(first)) });
+    first.chain(stream::unfold(Some(more), |more| async {
+        let mut more = more?;
+        Some(match more.next().await {
+            Some(Ok(payload)) => (Ok(http_body::Frame::data(framed(&payload))), Some(more)),
+            Some(Err(error)) => (Ok(http_body::Frame::trailers(trailers(&refused(&error)))), None),
+            None => (Ok(http_body::Frame::trailers(trailers(&Status::ok("")))), None),
+        })
+    }))
 }
 
 /// What a caller is told: the application's own details where there are any.

@@ -2,9 +2,10 @@
 //! process and for those that are dialled.
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, header};
+use futures_util::{FutureExt, stream};
+use http::{HeaderMap, HeaderValue, Request, Response, header};
 use http_body_util::Full;
-use registry_api::call::{Call, CallError, CallErrorKind, Reply};
+use registry_api::call::{Call, CallError, CallErrorKind, More, Reply};
 use tonic::Code;
 use tonic::body::Body;
 
@@ -30,30 +31,79 @@ pub(crate) fn request(call: &Call) -> Result<Request<Body>, CallError> {
     Ok(request)
 }
 
-/// The one message of an answer, and how it ended.
+/// An answer: its first message, and those that follow if there are any.
 pub(crate) async fn read(answer: Response<Body>) -> Result<Reply, CallError> {
     let (head, body) = answer.into_parts();
-    let framework = |reason: &str| CallError::new(CallErrorKind::Framework, reason);
-    let mut frames = Frames::new(body, MAX_PAYLOAD);
-    let mut payload = None;
-    let trailers = loop {
-        match frames.next().await {
-            Ok(Frame::Message(message)) if payload.is_none() => payload = Some(message),
-            Ok(Frame::Message(_)) => {
-                return Err(framework("a stream of answers is not served here"));
-            }
-            Ok(Frame::TooLarge(_)) => return Err(framework("the answer is too large")),
-            Ok(Frame::End(trailers)) => break trailers,
-            Err(told) => return Err(status::failed(told.code(), told.message(), &[])),
-        }
+    let mut messages = Messages { headers: head.headers, frames: Frames::new(body, MAX_PAYLOAD) };
+    let Some(payload) = messages.next().await? else {
+        // Well, and without a result: only streams may end so.
+        let reason = "the answer is a stream without a result";
+        return Err(CallError::new(CallErrorKind::Framework, reason));
     };
-    let told = status_of(&head.headers, &trailers);
-    match told.code() {
-        Code::Ok => {
-            let mut reply = Reply::new(payload.unwrap_or_else(Bytes::new));
-            reply.headers = metadata::from_outside(&head.headers);
-            Ok(reply)
+    let mut reply = Reply::new(payload);
+    reply.headers = metadata::from_outside(&messages.headers);
+    // The end of a single answer comes with it; what takes longer is a stream.
+    match yielding(messages.next()).await {
+        Ok(ended) => match ended? {
+            None => {}
+            Some(second) => reply.more = Some(messages.more(Some(second))),
+        },
+        Err(()) => reply.more = Some(messages.more(None)),
+    }
+    Ok(reply)
+}
+
+/// The messages of an answer, up to its status.
+struct Messages {
+    headers: HeaderMap,
+    frames: Frames<Body>,
+}
+
+impl Messages {
+    /// `None` is an end that went well. Cancel-safe.
+    async fn next(&mut self) -> Result<Option<Bytes>, CallError> {
+        let framework = |reason: &str| CallError::new(CallErrorKind::Framework, reason);
+        match self.frames.next().await {
+            Ok(Frame::Message(message)) => Ok(Some(message)),
+            Ok(Frame::TooLarge(_)) => Err(framework("the answer is too large")),
+            Ok(Frame::End(trailers)) => {
+                let told = status_of(&self.headers, &trailers);
+                match told.code() {
+                    Code::Ok => Ok(None),
+                    code => Err(status::failed(code, told.message(), told.details())),
+                }
+            }
+            Err(told) => Err(status::failed(told.code(), told.message(), &[])),
         }
-        code => Err(status::failed(code, told.message(), told.details())),
+    }
+
+    fn more(self, first: Option<Bytes>) -> More {
+        More::new(stream::unfold(Some((self, first)), |reading| async {
+            let (mut messages, first) = reading?;
+            if let Some(first) = first {
+                return Some((Ok(first), Some((messages, None))));
+            }
+            match messages.next().await {
+                Ok(Some(message)) => Some((Ok(message), Some((messages, None)))),
+                Ok(None) => None,
+                Err(error) => Some((Err(error), None)),
+            }
+        }))
     }
 }
+
+/// What a future makes within a few turns of the runtime; the error is that it
+/// takes longer.
+async fn yielding<T>(work: impl Future<Output = T>) -> Result<T, ()> {
+    let mut work = std::pin::pin!(work);
+    for _ in 0..TURNS {
+        if let Some(done) = work.as_mut().now_or_never() {
+            return Ok(done);
+        }
+        tokio::task::yield_now().await;
+    }
+    Err(())
+}
+
+/// Enough for a handler in this process to end after it has answered.
+const TURNS: usize = 8;

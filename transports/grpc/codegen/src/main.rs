@@ -36,13 +36,20 @@ fn generate() -> Result<Vec<(PathBuf, String)>, Box<dyn Error>> {
     // Our own code reads and writes the frames of the stream.
     let messages = configure().build_client(false).build_server(false);
     messages.skip_debug(SECRET).compile_fds(protox::compile(["reverse.proto"], &proto)?)?;
+    // The service of the examples.
+    let greeter = root.join("../../examples/greeter");
+    tonic_prost_build::configure()
+        .out_dir(out.path())
+        .build_transport(false)
+        .compile_fds(protox::compile(["greeter.proto"], [&greeter])?)?;
     let made = [("registry.rs", "reverse.rs"), ("portolan.v1.rs", "v1.rs")];
-    made.into_iter()
-        .map(|(made, kept)| {
-            let text = format!("{HEADER}{}", fs::read_to_string(out.path().join(made))?);
-            Ok((root.join("src/generated").join(kept), text))
-        })
-        .collect()
+    let kept = made.map(|(made, kept)| (made, root.join("src/generated").join(kept)));
+    let kept = kept.into_iter().chain([("greeter.rs", greeter.join("greeter.rs"))]);
+    kept.map(|(made, kept)| {
+        let text = format!("{HEADER}{}", fs::read_to_string(out.path().join(made))?);
+        Ok((kept, text))
+    })
+    .collect()
 }
 
 #[cfg(test)]

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use futures_util::stream;
 use registry_api::access::Credential;
-use registry_api::call::{Call, CallError, CallErrorKind, Reply};
+use registry_api::call::{Call, CallError, CallErrorKind, More, Reply};
 use registry_api::{ErrorKind, ServiceName};
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
-use super::pending::{Pending, gone};
+use super::pending::{Pending, Results, gone};
 use crate::reverse::outbox::{Outbox, Refused};
 use crate::reverse::wire::connection_message::MessageType;
 use crate::reverse::wire::connection_status::StatusType;
@@ -111,7 +112,7 @@ impl Connection {
     }
 
     /// Calls the service.
-    pub(super) async fn call(&self, call: Call) -> Result<Reply, CallError> {
+    pub(super) async fn call(self: Arc<Self>, call: Call) -> Result<Reply, CallError> {
         if !self.services.contains(&call.service) {
             let reason = format!("this connection does not serve {}", call.service);
             return Err(CallError::new(CallErrorKind::WrongInstance, reason));
@@ -121,7 +122,8 @@ impl Connection {
             return Err(CallError::new(ErrorKind::InvalidArgument.into(), reason).not_run());
         }
         let (number, answer) = self.pending.begin(self.max_inflight)?;
-        let mut asked = Asked { connection: self, number, cancels: false, answered: false };
+        let mut asked =
+            Asked { connection: Arc::clone(&self), number, cancels: false, answered: false };
         let request = message::to_request(number.to_string(), &call, self.ours);
         self.outbox.push(MessageType::Request(request)).map_err(|refused| match refused {
             Refused::Closed => gone().not_run(),
@@ -136,8 +138,12 @@ impl Connection {
         asked.cancels = self.ours;
         match timeout(call.time_left(), answer).await {
             Ok(answer) => {
-                asked.answered = true;
-                answer.unwrap_or_else(|_| Err(gone()))
+                let (mut reply, results) = answer.unwrap_or_else(|_| Err(gone()))?;
+                match results {
+                    Some(results) => reply.more = Some(more(asked, results)),
+                    None => asked.answered = true,
+                }
+                Ok(reply)
             }
             Err(_) => {
                 Err(CallError::new(ErrorKind::Timeout.into(), "no answer before the deadline"))
@@ -146,16 +152,40 @@ impl Connection {
     }
 }
 
+/// The results of a stream, as fast as they are read. Dropped before its end, it
+/// takes the call back.
+fn more(asked: Asked, results: Results) -> More {
+    let reading = Some((asked, results, 0_usize));
+    More::new(stream::unfold(reading, |reading| async move {
+        let (asked, mut results, mut read) = reading?;
+        let result = match results.recv().await {
+            Some(Ok(Some(result))) => result,
+            Some(Ok(None)) => return None,
+            Some(Err(error)) => return Some((Err(error), None)),
+            // Cut off before it said that it had ended.
+            None => return Some((Err(gone()), None)),
+        };
+        read += 1;
+        if read == message::AHEAD / 2 {
+            let window = message::window(asked.number.to_string(), read as i64);
+            // Where there is no room the stream stops, and its deadline ends it.
+            let _ = asked.connection.outbox.push_first(MessageType::Request(window));
+            read = 0;
+        }
+        Some((Ok(result), Some((asked, results, read))))
+    }))
+}
+
 /// A call under way. Dropped before its answer came, it is taken back where the
 /// other end understands that.
-struct Asked<'a> {
-    connection: &'a Connection,
+struct Asked {
+    connection: Arc<Connection>,
     number: u64,
     cancels: bool,
     answered: bool,
 }
 
-impl Drop for Asked<'_> {
+impl Drop for Asked {
     fn drop(&mut self) {
         if !self.answered && self.connection.pending.give_up(self.number) && self.cancels {
             let cancel = message::cancel(self.number.to_string());

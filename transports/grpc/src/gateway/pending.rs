@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bytes::{Bytes, BytesMut};
 use registry_api::ErrorKind;
 use registry_api::call::{CallError, CallErrorKind, Reply};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::reverse::wire::ForwardResponse;
 use crate::reverse::{MAX_PAYLOAD, message};
@@ -25,9 +25,17 @@ struct Inner {
     closed: bool,
 }
 
+/// What a caller gets first: all there is, or the beginning of a stream.
+pub(super) type First = Result<(Reply, Option<Results>), CallError>;
+/// The results of a stream that follow the first; `None` is its end.
+pub(super) type Results = mpsc::Receiver<Result<Option<Bytes>, CallError>>;
+
 #[derive(Debug)]
 struct Waiting {
-    caller: oneshot::Sender<Outcome>,
+    /// Until the first answer.
+    caller: Option<oneshot::Sender<First>>,
+    /// From then on, if it is a stream's.
+    results: Option<mpsc::Sender<Result<Option<Bytes>, CallError>>>,
     /// The pieces of an answer that comes in several.
     pieces: BTreeMap<i64, Bytes>,
     bytes: usize,
@@ -60,10 +68,7 @@ impl Pending {
 
     /// A place for an answer; `None` where there are `most` already, or the
     /// connection is closed.
-    pub(super) fn begin(
-        &self,
-        most: usize,
-    ) -> Result<(u64, oneshot::Receiver<Outcome>), CallError> {
+    pub(super) fn begin(&self, most: usize) -> Result<(u64, oneshot::Receiver<First>), CallError> {
         let mut inner = self.lock();
         if inner.closed {
             return Err(gone().not_run());
@@ -75,7 +80,9 @@ impl Pending {
         let (caller, answer) = oneshot::channel();
         let number = inner.next;
         inner.next += 1;
-        inner.calls.insert(number, Waiting { caller, pieces: BTreeMap::new(), bytes: 0 });
+        let waiting =
+            Waiting { caller: Some(caller), results: None, pieces: BTreeMap::new(), bytes: 0 };
+        inner.calls.insert(number, waiting);
         Ok((number, answer))
     }
 
@@ -98,8 +105,12 @@ impl Pending {
         let mut inner = self.lock();
         let streamed = response.response_stream_info.filter(|info| info.is_streamed);
         let Some(waiting) = inner.calls.get_mut(&number) else {
-            return inner.nobody(number, streamed.is_none_or(|info| info.is_final_chunk));
+            let last = streamed.is_none_or(|info| info.is_final_chunk);
+            return inner.nobody(number, message::stream_of(&response).unwrap_or(last));
         };
+        if let Some(last) = message::stream_of(&response) {
+            return inner.result(number, response, last);
+        }
         let outcome = match streamed {
             None => message::to_outcome(response),
             Some(info) => match waiting.piece(info.chunk_index, &response.payload) {
@@ -131,18 +142,51 @@ impl Pending {
             std::mem::take(&mut inner.calls)
         };
         for waiting in calls.into_values() {
-            let _ = waiting.caller.send(Err(gone())); // Given up meanwhile.
+            waiting.end(gone());
         }
     }
 }
 
 impl Inner {
     fn finish(&mut self, number: u64, outcome: Outcome) -> Arrival {
-        let waiting = self.calls.remove(&number);
-        match waiting.map(|waiting| waiting.caller.send(outcome)) {
-            Some(Ok(())) => Arrival::Awaited,
-            Some(Err(_)) | None => Arrival::Late,
+        let Some(mut waiting) = self.calls.remove(&number) else { return Arrival::Late };
+        let told = match waiting.caller.take() {
+            Some(caller) => caller.send(outcome.map(|reply| (reply, None))).is_ok(),
+            // A stream that ends with an answer that is none of its own.
+            None => {
+                waiting.end(framework("a stream was followed by another answer"));
+                true
+            }
+        };
+        if told { Arrival::Awaited } else { Arrival::Late }
+    }
+
+    /// A result of a stream, or its end.
+    fn result(&mut self, number: u64, response: ForwardResponse, last: bool) -> Arrival {
+        let Some(waiting) = self.calls.get_mut(&number) else { return Arrival::Late };
+        let outcome = message::to_outcome(response);
+        match (waiting.caller.take(), outcome) {
+            (Some(caller), Ok(reply)) if !last => {
+                let (sender, results) = mpsc::channel(message::AHEAD + 1);
+                waiting.results = Some(sender);
+                let _ = caller.send(Ok((reply, Some(results)))); // Given up: it will be taken back.
+            }
+            (Some(caller), outcome) => {
+                let nothing = Err(framework("a stream without a result"));
+                let _ = caller.send(outcome.and(nothing));
+                self.calls.remove(&number);
+            }
+            (None, outcome) => {
+                let ended = last || outcome.is_err();
+                let result = outcome.map(|reply| (!last).then_some(reply.payload));
+                let full = waiting.results.as_ref().is_some_and(|to| to.try_send(result).is_err());
+                // One that says more than it was asked for is cut off.
+                if ended || full {
+                    self.calls.remove(&number);
+                }
+            }
         }
+        Arrival::Awaited
     }
 
     fn nobody(&mut self, number: u64, last: bool) -> Arrival {
@@ -157,6 +201,15 @@ impl Inner {
 }
 
 impl Waiting {
+    /// Whoever waits, for the first answer or for more, gets an error.
+    fn end(self, error: CallError) {
+        if let Some(caller) = self.caller {
+            let _ = caller.send(Err(error)); // Given up meanwhile.
+        } else if let Some(results) = self.results {
+            let _ = results.try_send(Err(error)); // Full: it ends all the same.
+        }
+    }
+
     fn piece(&mut self, index: i64, payload: &Bytes) -> Result<(), CallError> {
         self.bytes += payload.len();
         if self.bytes > MAX_PAYLOAD || self.pieces.len() >= MAX_PIECES {
@@ -221,7 +274,7 @@ mod tests {
         for (chunk, payload) in [((1, false), "b"), ((0, false), "a"), ((2, true), "c")] {
             assert_eq!(pending.answer(response(number, Some(chunk), payload)), Arrival::Awaited);
         }
-        assert_eq!(answer.await.unwrap().unwrap().payload, "abc");
+        assert_eq!(answer.await.unwrap().unwrap().0.payload, "abc");
         for chunks in [&[(0, false), (2, true)][..], &[(0, false), (0, false)], &[(7, true)]] {
             let (number, answer) = pending.begin(10).unwrap();
             for chunk in chunks {
@@ -244,7 +297,7 @@ mod tests {
         let (number, answer) = pending.begin(1).unwrap();
         assert_eq!(pending.answer(response(number, None, "x")), Arrival::Awaited);
         assert_eq!(pending.answer(response(number, None, "y")), Arrival::Unasked);
-        assert_eq!(answer.await.unwrap().unwrap().payload, "x");
+        assert_eq!(answer.await.unwrap().unwrap().0.payload, "x");
         let (_, answer) = pending.begin(1).unwrap();
         pending.close();
         assert_eq!(answer.await.unwrap().unwrap_err().kind(), ErrorKind::Unavailable.into());

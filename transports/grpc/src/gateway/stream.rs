@@ -8,7 +8,7 @@ use bytes::Bytes;
 use prost::Message;
 use registry_api::ErrorKind;
 use registry_api::access::Credential;
-use registry_api::call::CallError;
+use registry_api::call::{CallError, Reply};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tonic::Status;
@@ -310,7 +310,7 @@ impl Stream {
         let dispatch = Arc::clone(&self.door.dispatch);
         let (connection, convention) = (Arc::clone(self.connection()), self.convention);
         self.asking.spawn(async move {
-            let outcome = dispatch.dispatch(incoming).await;
+            let outcome = dispatch.dispatch(incoming).await.and_then(Reply::whole);
             let response = message::to_response(id, outcome, convention, connection.ours);
             if connection.respond(response).is_err() {
                 connection.close(Closing::Now("the service does not read its answers".to_owned()));
@@ -319,11 +319,7 @@ impl Stream {
         Ok(())
     }
 
-    fn respond(
-        &self,
-        id: String,
-        outcome: Result<registry_api::call::Reply, CallError>,
-    ) -> Result<(), Status> {
+    fn respond(&self, id: String, outcome: Result<Reply, CallError>) -> Result<(), Status> {
         let connection = self.connection();
         let response: ForwardResponse =
             message::to_response(id, outcome, self.convention, connection.ours);

@@ -1,17 +1,16 @@
 //! One connection of a service to a gateway, from the first message to the end.
 
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use http::{HeaderMap, HeaderValue, Request, header};
 use prost::Message;
-use registry_api::call::{Call, CallError, CallErrorKind, Handler, Reply};
+use registry_api::call::{Call, CallError, CallErrorKind, Handler, More, Reply};
 use registry_api::{ErrorKind, ServiceName};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tonic::body::Body;
 use tonic::transport::Channel;
@@ -26,7 +25,8 @@ use crate::reverse::outbox::{Outbox, OutboxBody};
 use crate::reverse::wire::connection_message::MessageType;
 use crate::reverse::wire::connection_status::StatusType;
 use crate::reverse::wire::{
-    ConnectionMessage, ConnectionRegister, ConnectionStatus, ForwardRequest, Heartbeat,
+    ConnectionMessage, ConnectionRegister, ConnectionStatus, ForwardRequest, ForwardResponse,
+    Heartbeat,
 };
 use crate::reverse::{
     ESTABLISH, MAX_MESSAGE, MAX_PAYLOAD, OURS, candidates, message, split, unix_seconds,
@@ -212,6 +212,11 @@ impl<'a> Session<'a> {
 
     fn asked(&mut self, request: ForwardRequest) {
         let id = request.request_id.clone();
+        if request.method_path == message::WINDOW {
+            let more = request.streaming_info.map_or(0, |info| info.sequence_number);
+            let more = usize::try_from(more).unwrap_or(0).min(message::AHEAD);
+            return id.parse().map_or((), |number| self.running.allow(number, more));
+        }
         if request.method_path == message::CANCEL {
             // Only gateways of this crate take back calls, and they count them.
             return id.parse().map_or((), |number| self.running.cancel(number));
@@ -231,9 +236,29 @@ impl<'a> Session<'a> {
             self.uncounted += 1;
             u64::MAX - self.uncounted
         });
-        self.running.start(number, async move {
-            let outcome = answer(slot, call).await;
-            respond(&outbox, id, outcome, ours);
+        let limit = call.timeout.unwrap_or(self.shared.options.timeout);
+        let window = Arc::new(Semaphore::new(message::AHEAD));
+        let room = Arc::clone(&window);
+        self.running.start(number, window, async move {
+            let sending = Sending { outbox, id, ours };
+            let streaming = AtomicBool::new(false);
+            let answering = async {
+                let (_slot, outcome) = answer(slot, call).await;
+                match outcome {
+                    Ok(mut reply) if reply.more.is_some() && ours => {
+                        streaming.store(true, Ordering::Relaxed);
+                        let more = reply.more.take();
+                        sending.stream(reply, more, &room).await;
+                    }
+                    outcome => sending.whole(outcome.and_then(Reply::whole)),
+                }
+            };
+            let in_time = timeout(limit, answering).await;
+            match (in_time, streaming.load(Ordering::Relaxed)) {
+                (Ok(()), _) => {}
+                (Err(_), false) => sending.whole(Err(late())),
+                (Err(_), true) => sending.end(Err(late())),
+            }
         });
     }
 
@@ -265,31 +290,81 @@ impl Drop for Slot {
     }
 }
 
-async fn answer(slot: Slot, mut call: Call) -> Result<Reply, CallError> {
-    let shared = &slot.0;
-    let limit = *call.timeout.get_or_insert(shared.options.timeout);
-    let mut answering = pin!(AssertUnwindSafe(shared.handler.handle(call)).catch_unwind());
-    let reply = match timeout(limit, &mut answering).await {
-        Ok(Ok(outcome)) => outcome?,
-        Ok(Err(_)) => {
-            let reason = "the handler of the call panicked";
-            return Err(CallError::new(CallErrorKind::Framework, reason));
-        }
-        Err(_) => {
-            let reason = "the deadline passed while the call was running";
-            return Err(CallError::new(ErrorKind::Timeout.into(), reason));
-        }
-    };
-    match reply.payload.len() <= MAX_PAYLOAD {
+/// The outcome, and the place the call takes until all of it is sent.
+async fn answer(slot: Slot, mut call: Call) -> (Slot, Result<Reply, CallError>) {
+    call.timeout.get_or_insert(slot.0.options.timeout);
+    let answering = AssertUnwindSafe(slot.0.handler.handle(call)).catch_unwind().await;
+    let outcome = answering.unwrap_or_else(|_| {
+        Err(CallError::new(CallErrorKind::Framework, "the handler of the call panicked"))
+    });
+    let outcome = outcome.and_then(|reply| match reply.payload.len() <= MAX_PAYLOAD {
         true => Ok(reply),
-        false => Err(CallError::new(CallErrorKind::Framework, "the answer is too large")),
+        false => Err(too_large()),
+    });
+    (slot, outcome)
+}
+
+fn too_large() -> CallError {
+    CallError::new(CallErrorKind::Framework, "the answer is too large")
+}
+
+fn late() -> CallError {
+    CallError::new(ErrorKind::Timeout.into(), "the deadline passed while the call was running")
+}
+
+/// Where an answer goes.
+struct Sending {
+    outbox: Arc<Outbox>,
+    id: String,
+    ours: bool,
+}
+
+impl Sending {
+    fn whole(&self, outcome: Result<Reply, CallError>) {
+        respond(&self.outbox, self.id.clone(), outcome, self.ours);
+    }
+
+    /// The results of a stream, no more of them ahead of their reader than there
+    /// is room for.
+    async fn stream(&self, first: Reply, more: Option<More>, room: &Semaphore) {
+        self.result(Ok(first), 0, false);
+        let mut sequence = 0;
+        let Some(mut more) = more else { return self.end(Ok(())) };
+        loop {
+            // Never closed, and given back by nobody but the reader.
+            if let Ok(permit) = room.acquire().await {
+                permit.forget();
+            }
+            sequence += 1;
+            match more.next().await {
+                Some(Ok(payload)) if payload.len() <= MAX_PAYLOAD => {
+                    self.result(Ok(Reply::new(payload)), sequence, false);
+                }
+                Some(Ok(_)) => return self.end(Err(too_large())),
+                Some(Err(error)) => return self.end(Err(error)),
+                None => return self.end(Ok(())),
+            }
+        }
+    }
+
+    fn end(&self, ended: Result<(), CallError>) {
+        self.result(ended.map(|()| Reply::default()), -1, true);
+    }
+
+    fn result(&self, outcome: Result<Reply, CallError>, sequence: i64, last: bool) {
+        let id = self.id.clone();
+        let response = message::to_response(id, outcome, message::Convention::Http, self.ours);
+        send(&self.outbox, message::of_stream(response, sequence, last));
     }
 }
 
-/// Gateways in the field take 200 for a success. A gateway that reads nothing
-/// learns from the missing answer what it must.
+/// Gateways in the field take 200 for a success.
 fn respond(outbox: &Outbox, id: String, outcome: Result<Reply, CallError>, exact: bool) {
-    let response = message::to_response(id, outcome, message::Convention::Http, exact);
+    send(outbox, message::to_response(id, outcome, message::Convention::Http, exact));
+}
+
+/// A gateway that reads nothing learns from the missing answer what it must.
+fn send(outbox: &Outbox, response: ForwardResponse) {
     if outbox.push(MessageType::Response(response)).is_err() {
         outbox.close(Status::unavailable("the gateway does not read its answers"));
     }

@@ -9,6 +9,7 @@ use registry_api::{ErrorKind, ServiceName};
 use tonic::Code;
 
 use super::names::{method_of, path_of, split};
+use super::wire::streaming_info::StreamType;
 use super::wire::{ForwardRequest, ForwardResponse, StreamingInfo};
 use crate::incoming::Incoming;
 use crate::{status, timeout};
@@ -23,6 +24,10 @@ const TIMEOUT: &str = "grpc-timeout";
 const OWN: &str = "portolan-";
 /// The path of a message that takes a call back; between ends of this crate.
 pub(crate) const CANCEL: &str = "/portolan/cancel";
+/// The path of a message that asks for more of a stream; between ends of this crate.
+pub(crate) const WINDOW: &str = "/portolan/window";
+/// How many results of a stream may be under way that nobody has read.
+pub(crate) const AHEAD: usize = 16;
 
 /// Kinds that have no gRPC code of their own, or share one with applications.
 const KINDS: [(CallErrorKind, &str); 18] = [
@@ -80,6 +85,34 @@ pub(crate) fn to_request(request_id: String, call: &Call, exact: bool) -> Forwar
 pub(crate) fn cancel(request_id: String) -> ForwardRequest {
     let method_path = CANCEL.to_owned();
     ForwardRequest { request_id, method_path, ..ForwardRequest::default() }
+}
+
+/// Asks for so many more results of a stream.
+pub(crate) fn window(request_id: String, more: i64) -> ForwardRequest {
+    let streaming_info = Some(StreamingInfo { sequence_number: more, ..StreamingInfo::default() });
+    let method_path = WINDOW.to_owned();
+    ForwardRequest { request_id, method_path, streaming_info, ..ForwardRequest::default() }
+}
+
+/// A result of a stream; the last message of one is its end, and no result.
+pub(crate) fn of_stream(
+    mut response: ForwardResponse,
+    sequence: i64,
+    last: bool,
+) -> ForwardResponse {
+    response.streaming_info = Some(StreamingInfo {
+        stream_type: StreamType::ServerStreaming.into(),
+        is_stream_end: last,
+        sequence_number: sequence,
+        chunk_size: 0,
+    });
+    response
+}
+
+/// Whether an answer belongs to a stream, and whether it is its end.
+pub(crate) fn stream_of(response: &ForwardResponse) -> Option<bool> {
+    let info = response.streaming_info.as_ref()?;
+    (info.stream_type() == StreamType::ServerStreaming).then_some(info.is_stream_end)
 }
 
 /// A request as a call of a service that is known under `service`; `None` where

@@ -1,0 +1,63 @@
+//! An ordinary `tonic` service, hosted unchanged behind a connection that it opens
+//! itself: nothing has to reach it.
+//!
+//! With a gateway running (`cargo run --release -- gateway`):
+//!
+//! ```console
+//! $ cargo run --example reverse_service --features grpc -- 127.0.0.1:50051 [API-KEY]
+//! ```
+//!
+//! and any gRPC client calls `/greeter.Greeter/SayHello` at the gateway.
+
+#[allow(warnings, clippy::all)]
+#[rustfmt::skip]
+#[path = "greeter/greeter.rs"]
+mod greeter;
+
+use std::sync::Arc;
+
+use greeter::greeter_server::{Greeter, GreeterServer};
+use greeter::{Hello, Reply};
+use portolan::ServiceName;
+use portolan::access::Credential;
+use portolan::call::Host;
+use portolan::grpc::{ReverseOptions, ReverseServer, RoutesHandler, Security, channel};
+use tonic::codegen::BoxStream;
+use tonic::service::Routes;
+use tonic::{Request, Response, Status};
+
+struct Hellos;
+
+#[tonic::async_trait]
+impl Greeter for Hellos {
+    async fn say_hello(&self, request: Request<Hello>) -> Result<Response<Reply>, Status> {
+        let message = format!("hello {}", request.into_inner().name);
+        Ok(Response::new(Reply { message }))
+    }
+
+    type RepeatStream = BoxStream<Reply>;
+
+    async fn repeat(&self, request: Request<Hello>) -> Result<Response<BoxStream<Reply>>, Status> {
+        let Hello { name, times } = request.into_inner();
+        let replies = (0..times).map(move |time| Ok(Reply { message: format!("{name} {time}") }));
+        Ok(Response::new(Box::pin(futures_util::stream::iter(replies))))
+    }
+}
+
+#[tokio::main]
+async fn main() -> portolan::Result<()> {
+    let mut arguments = std::env::args().skip(1);
+    let gateway = arguments.next().unwrap_or_else(|| "127.0.0.1:50051".to_owned());
+    let key = Credential::key(arguments.next().unwrap_or_default());
+    let server = ReverseServer::start(
+        vec![ServiceName::parse("greeter.Greeter")?],
+        vec![channel(&gateway, &Security::Plaintext)?],
+        Arc::new(RoutesHandler::new(Routes::new(GreeterServer::new(Hellos)))),
+        ReverseOptions::default().with_credential(key),
+    );
+    server.connected().await;
+    println!("connected to {gateway}; Ctrl-C ends");
+    let _ = tokio::signal::ctrl_c().await; // Ends in any case.
+    server.close().await;
+    Ok(())
+}

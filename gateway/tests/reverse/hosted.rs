@@ -1,0 +1,140 @@
+//! An ordinary `tonic` service, hosted unchanged over a reverse stream and called
+//! by an ordinary `tonic` client.
+
+#[allow(warnings, clippy::all)]
+#[rustfmt::skip]
+#[path = "../../../examples/greeter/greeter.rs"]
+mod greeter;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream};
+use greeter::greeter_client::GreeterClient;
+use greeter::greeter_server::{Greeter, GreeterServer};
+use greeter::{Hello, Reply};
+use portolan::ServiceName;
+use portolan::call::Host;
+use portolan::grpc::{ReverseOptions, ReverseServer, RoutesHandler, Security, channel};
+use tokio::time::timeout;
+use tonic::codegen::BoxStream;
+use tonic::service::Routes;
+use tonic::transport::Channel;
+use tonic::{Code, Request, Response, Status};
+
+use super::connect::open_gateway;
+
+#[derive(Default)]
+struct Hellos {
+    made: Arc<AtomicUsize>,
+}
+
+#[tonic::async_trait]
+impl Greeter for Hellos {
+    async fn say_hello(&self, request: Request<Hello>) -> Result<Response<Reply>, Status> {
+        let tenant = request.metadata().get("x-tenant").cloned();
+        let name = request.into_inner().name;
+        if name.is_empty() {
+            return Err(Status::invalid_argument("name: must be there"));
+        }
+        let mut response = Response::new(Reply { message: format!("hello {name}") });
+        if let Some(tenant) = tenant {
+            response.metadata_mut().insert("x-tenant", tenant);
+        }
+        Ok(response)
+    }
+
+    type RepeatStream = BoxStream<Reply>;
+
+    async fn repeat(&self, request: Request<Hello>) -> Result<Response<BoxStream<Reply>>, Status> {
+        let Hello { name, times } = request.into_inner();
+        let made = Arc::clone(&self.made);
+        let replies = stream::iter(0..times).map(move |time| {
+            made.fetch_add(1, Ordering::SeqCst);
+            match time {
+                1000 => Err(Status::data_loss("no more")),
+                time => Ok(Reply { message: format!("{name} {time}") }),
+            }
+        });
+        Ok(Response::new(Box::pin(replies)))
+    }
+}
+
+async fn host(gateway: SocketAddr, hellos: Hellos) -> (ReverseServer, GreeterClient<Channel>) {
+    let to = || channel(&gateway.to_string(), &Security::Plaintext).unwrap();
+    let server = ReverseServer::start(
+        vec![ServiceName::parse("greeter.Greeter").unwrap()],
+        vec![to()],
+        Arc::new(RoutesHandler::new(Routes::new(GreeterServer::new(hellos)))),
+        ReverseOptions::default(),
+    );
+    server.connected().await;
+    (server, GreeterClient::new(to()))
+}
+
+fn hello(name: &str, times: u32) -> Hello {
+    Hello { name: name.to_owned(), times }
+}
+
+#[tokio::test]
+async fn a_greeter_is_hosted_unchanged() {
+    let gateway = open_gateway().await;
+    let (server, mut client) = host(gateway.grpc, Hellos::default()).await;
+    let mut request = Request::new(hello("you", 0));
+    request.metadata_mut().insert("x-tenant", "blue".parse().unwrap());
+    let answer = client.say_hello(request).await.unwrap();
+    assert_eq!(answer.metadata().get("x-tenant").unwrap(), "blue");
+    assert_eq!(answer.into_inner().message, "hello you");
+    let refused = client.say_hello(hello("", 0)).await.unwrap_err();
+    assert_eq!((refused.code(), refused.message()), (Code::InvalidArgument, "name: must be there"));
+    server.close().await;
+    let gone = client.say_hello(hello("you", 0)).await.unwrap_err();
+    assert_eq!(gone.code(), Code::Unavailable);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn results_are_streamed_to_their_end_or_their_error() {
+    let gateway = open_gateway().await;
+    let (_server, mut client) = host(gateway.grpc, Hellos::default()).await;
+    for times in [1, 2, 500] {
+        let answers = client.repeat(hello("r", times)).await.unwrap().into_inner();
+        let answers: Vec<_> = answers.map(|reply| reply.unwrap().message).collect().await;
+        let expected: Vec<_> = (0..times).map(|time| format!("r {time}")).collect();
+        assert_eq!(answers, expected);
+    }
+    let answers = client.repeat(hello("r", 2000)).await.unwrap().into_inner();
+    let answers: Vec<_> = answers.collect().await;
+    assert_eq!(answers.len(), 1001);
+    assert_eq!(answers[1000].as_ref().unwrap_err().code(), Code::DataLoss);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_stream_that_is_not_read_waits_and_one_that_is_dropped_ends() {
+    let gateway = open_gateway().await;
+    let hellos = Hellos::default();
+    let made = Arc::clone(&hellos.made);
+    let (_server, mut client) = host(gateway.grpc, hellos).await;
+    let name = "x".repeat(64 * 1024);
+    let mut unread = client.repeat(hello(&name, 1_000_000)).await.unwrap().into_inner();
+    unread.next().await.unwrap().unwrap();
+    // Others are not delayed by it.
+    for _ in 0..20 {
+        let answer = timeout(Duration::from_secs(5), client.say_hello(hello("you", 0))).await;
+        assert_eq!(answer.unwrap().unwrap().into_inner().message, "hello you");
+    }
+    let before = made.load(Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let stalled = made.load(Ordering::SeqCst);
+    assert!(stalled < 1000 && stalled <= before + 300, "{before} {stalled}: nobody reads it");
+    drop(unread);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let ended = made.load(Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(made.load(Ordering::SeqCst), ended, "it goes on although nobody reads it");
+    assert!(client.say_hello(hello("you", 0)).await.is_ok());
+    gateway.stop().await;
+}
