@@ -5,16 +5,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portolan::access::{Access, Desk};
+use portolan::access::Access;
 use portolan::call::{Caller, Host};
-use portolan::grpc::{
-    Forwarder, GrpcCaller, RegistryService, ReverseCaller, Switchboard, SwitchboardOptions,
-};
+use portolan::grpc::{Forwarder, GrpcCaller, ReverseCaller, Switchboard, SwitchboardOptions};
 use portolan::thrift::{RegistryHandler, ThriftCaller, ThriftHost, idl};
 use portolan::{
-    AddressPolicy, ChannelOptions, Client, ClientOptions, Clock, Error, GuestAccess, Guests,
-    InstanceId, KeyAccess, Membership, OpenAccess, Opener, Owner, Registry, SystemClock, TcpProbe,
-    Timeouts, Wires,
+    AddressPolicy, ChannelOptions, Client, ClientOptions, Clock, Error, InstanceId, KeyAccess,
+    Membership, OpenAccess, Opener, Registry, SystemClock, TcpProbe, Timeouts, Wires,
 };
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -31,8 +28,6 @@ use crate::gateways;
 use crate::grpc::{self, Parts};
 use crate::listen::{Listener, Secure, Serving};
 use crate::metrics::Metrics;
-use crate::reception::Desks;
-use crate::rpc::Rpc;
 use crate::tls::Tls;
 
 /// A running gateway. Dropping it ends it at once; [`stop`](Self::stop) drains.
@@ -115,24 +110,6 @@ impl Gateway {
         let idls = idl::Cache::default();
         let dispatcher = Dispatcher::new(client.clone(), callers, options, idls.clone());
         let dispatcher = Arc::new(dispatcher);
-        let rpc = Rpc { dispatcher: Arc::clone(&dispatcher), metrics: Arc::clone(&metrics) };
-        let parts = Parts {
-            registry: RegistryService::new(Arc::new(desk(
-                registry_access(config, grpc_address, &access),
-                config,
-                &registry,
-            )?)),
-            switchboard: switchboard.clone(),
-            reception: Arc::new(Desks {
-                namespace: portolan::namespace_of(&config.backend)?,
-                desk: desk(service_access(config, grpc_address, &access)?, config, &registry)?,
-                client: client.clone(),
-                dispatcher: Arc::clone(&dispatcher),
-                policy: policy.clone(),
-            }),
-            dispatch: Arc::new(rpc),
-            secret: config.cluster_secret.clone(),
-        };
         let plane = Arc::new(Plane {
             registry: Arc::clone(&registry),
             access,
@@ -155,7 +132,9 @@ impl Gateway {
         }
         let state =
             Arc::new(Admin { registry, client: client.clone(), dispatcher, metrics, draining });
-        let (grpc_router, reporter) = grpc::router(parts).await;
+        let (grpc_router, reporter) =
+            grpc::router(Parts::new(config, grpc_address, &plane, &client, switchboard.clone())?)
+                .await;
         let tls = config.grpc_tls.clone().map(Tls::open).transpose();
         let tls = tls.map_err(|error| StartError::Bind("grpc", grpc_address, error))?;
         let secure =
@@ -243,39 +222,6 @@ fn callers(
     let direct = GrpcCaller::new(policy.clone(), security);
     let grpc: [Arc<dyn Caller>; 2] = [Arc::new(reverse), Arc::new(direct)];
     Ok(Callers { thrift: Arc::new(thrift), grpc: Arc::new(Wires::new(grpc)) })
-}
-
-fn desk(
-    access: Arc<dyn Access>,
-    config: &Config,
-    registry: &Arc<dyn Registry>,
-) -> portolan::Result<Desk> {
-    let name = portolan::namespace_of(&config.backend)?;
-    Ok(Desk::new(access).with_namespace(name, Arc::clone(registry)))
-}
-
-/// Who may ask the registry itself over gRPC. Without a master key, which would
-/// make keys mean something to everybody, only whoever is on this machine, or was
-/// let in on purpose, and they may do all.
-fn registry_access(config: &Config, grpc: SocketAddr, keys: &Arc<KeyAccess>) -> Arc<dyn Access> {
-    let open = config.master_api_key.is_none() && config.is_open(grpc);
-    if open { Arc::new(OpenAccess) } else { Arc::<KeyAccess>::clone(keys) }
-}
-
-/// Which services may connect over gRPC: those with a key of their owner, and
-/// guests.
-fn service_access(
-    config: &Config,
-    grpc: SocketAddr,
-    keys: &Arc<KeyAccess>,
-) -> portolan::Result<Arc<dyn Access>> {
-    let nobody = config.grpc_tokens.is_empty() && config.master_api_key.is_none();
-    let guests = match nobody && config.is_open(grpc) {
-        true => Guests::Anyone,
-        false => Guests::Tokens(config.grpc_tokens.clone()),
-    };
-    let owner = Owner::parse("reverse")?;
-    Ok(Arc::new(GuestAccess::new(Arc::clone(keys), &guests, owner)))
 }
 
 impl From<Error> for StartError {

@@ -1,15 +1,23 @@
 //! The gRPC listener: everything on one port.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
+use portolan::access::{Access, Desk};
 use portolan::grpc::{
     ClusterSecret, Dispatch, Forwarded, FrontDoor, Reception, RegistryService, ReverseService,
     Switchboard,
 };
+use portolan::{Client, GuestAccess, Guests, KeyAccess, OpenAccess, Owner, Registry};
 use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
+
+use crate::config::Config;
+use crate::control::Plane;
+use crate::reception::Desks;
+use crate::rpc::Rpc;
 
 /// What is served.
 pub(crate) struct Parts {
@@ -19,6 +27,68 @@ pub(crate) struct Parts {
     pub(crate) dispatch: Arc<dyn Dispatch>,
     /// Where several gateways are one.
     pub(crate) secret: Option<ClusterSecret>,
+}
+
+impl Parts {
+    /// What a gateway serves at this address.
+    pub(crate) fn new(
+        config: &Config,
+        at: SocketAddr,
+        plane: &Plane,
+        client: &Client,
+        switchboard: Switchboard,
+    ) -> portolan::Result<Self> {
+        let (registry, keys) = (&plane.registry, &plane.access);
+        let asked = desk(registry_access(config, at, keys), config, registry)?;
+        let reception = Desks {
+            namespace: portolan::namespace_of(&config.backend)?,
+            desk: desk(service_access(config, at, keys)?, config, registry)?,
+            client: client.clone(),
+            dispatcher: Arc::clone(&plane.dispatcher),
+            policy: plane.policy.clone(),
+        };
+        let dispatcher = Arc::clone(&plane.dispatcher);
+        Ok(Self {
+            registry: RegistryService::new(Arc::new(asked)),
+            switchboard,
+            reception: Arc::new(reception),
+            dispatch: Arc::new(Rpc { dispatcher, metrics: Arc::clone(&plane.metrics) }),
+            secret: config.cluster_secret.clone(),
+        })
+    }
+}
+
+fn desk(
+    access: Arc<dyn Access>,
+    config: &Config,
+    registry: &Arc<dyn Registry>,
+) -> portolan::Result<Desk> {
+    let name = portolan::namespace_of(&config.backend)?;
+    Ok(Desk::new(access).with_namespace(name, Arc::clone(registry)))
+}
+
+/// Who may ask the registry itself over gRPC. Without a master key, which would
+/// make keys mean something to everybody, only whoever is on this machine, or was
+/// let in on purpose, and they may do all.
+fn registry_access(config: &Config, grpc: SocketAddr, keys: &Arc<KeyAccess>) -> Arc<dyn Access> {
+    let open = config.master_api_key.is_none() && config.is_open(grpc);
+    if open { Arc::new(OpenAccess) } else { Arc::<KeyAccess>::clone(keys) }
+}
+
+/// Which services may connect over gRPC: those with a key of their owner, and
+/// guests.
+fn service_access(
+    config: &Config,
+    grpc: SocketAddr,
+    keys: &Arc<KeyAccess>,
+) -> portolan::Result<Arc<dyn Access>> {
+    let nobody = config.grpc_tokens.is_empty() && config.master_api_key.is_none();
+    let guests = match nobody && config.is_open(grpc) {
+        true => Guests::Anyone,
+        false => Guests::Tokens(config.grpc_tokens.clone()),
+    };
+    let owner = Owner::parse("reverse")?;
+    Ok(Arc::new(GuestAccess::new(Arc::clone(keys), &guests, owner)))
 }
 
 /// The routes, and the handle that says when the gateway stops serving.

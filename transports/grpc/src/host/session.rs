@@ -10,14 +10,14 @@ use http::{HeaderMap, HeaderValue, Request, header};
 use prost::Message;
 use registry_api::call::{Call, CallError, CallErrorKind, Handler, More, Reply};
 use registry_api::{ErrorKind, ServiceName};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tonic::body::Body;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 use tower_service::Service;
 
-use super::running::Running;
+use super::running::{Running, Window};
 use super::{ReverseOptions, ReverseState};
 use crate::frames::{Frame, Frames};
 use crate::front::status_of;
@@ -215,7 +215,7 @@ impl<'a> Session<'a> {
         if request.method_path == message::WINDOW {
             let more = request.streaming_info.map_or(0, |info| info.sequence_number);
             let more = usize::try_from(more).unwrap_or(0).min(message::AHEAD);
-            return id.parse().map_or((), |number| self.running.allow(number, more));
+            return id.parse().map_or((), |number| self.running.windows().allow(number, more));
         }
         if request.method_path == message::CANCEL {
             // Only gateways of this crate take back calls, and they count them.
@@ -237,9 +237,8 @@ impl<'a> Session<'a> {
             u64::MAX - self.uncounted
         });
         let limit = call.timeout.unwrap_or(self.shared.options.timeout);
-        let window = Arc::new(Semaphore::new(message::AHEAD));
-        let room = Arc::clone(&window);
-        self.running.start(number, window, async move {
+        let windows = Arc::clone(self.running.windows());
+        self.running.start(number, async move {
             let sending = Sending { outbox, id, ours };
             let streaming = AtomicBool::new(false);
             let answering = async {
@@ -247,8 +246,10 @@ impl<'a> Session<'a> {
                 match outcome {
                     Ok(mut reply) if reply.more.is_some() && ours => {
                         streaming.store(true, Ordering::Relaxed);
-                        let more = reply.more.take();
-                        sending.stream(reply, more, &room).await;
+                        let (more, window) =
+                            (reply.more.take(), windows.open(number, message::AHEAD));
+                        // Apart: most calls have one result, and need no room for this.
+                        Box::pin(sending.stream(reply, more, window)).await;
                     }
                     outcome => sending.whole(outcome.and_then(Reply::whole)),
                 }
@@ -326,15 +327,12 @@ impl Sending {
 
     /// The results of a stream, no more of them ahead of their reader than there
     /// is room for.
-    async fn stream(&self, first: Reply, more: Option<More>, room: &Semaphore) {
+    async fn stream(&self, first: Reply, more: Option<More>, window: Window) {
         self.result(Ok(first), 0, false);
         let mut sequence = 0;
         let Some(mut more) = more else { return self.end(Ok(())) };
         loop {
-            // Never closed, and given back by nobody but the reader.
-            if let Ok(permit) = room.acquire().await {
-                permit.forget();
-            }
+            window.pass().await;
             sequence += 1;
             match more.next().await {
                 Some(Ok(payload)) if payload.len() <= MAX_PAYLOAD => {
