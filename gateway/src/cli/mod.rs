@@ -49,7 +49,7 @@ enum Command {
     /// Join with an instance, beat until Ctrl-C, then leave
     Connect(connect::Args),
     /// Start a gateway and two services, call them, and say what to try next
-    Demo(demo::Args),
+    Demo(Box<demo::Args>),
     /// Run a gateway until SIGTERM or Ctrl-C
     Gateway(Box<Flags>),
     /// Issue and revoke API keys
@@ -84,7 +84,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Call(args) => call::run(args).await,
         Command::Connect(args) => connect::run(args).await,
-        Command::Demo(args) => demo::run(args).await,
+        Command::Demo(args) => demo::run(*args).await,
         Command::Gateway(flags) => run::run(*flags).await,
         Command::Keys(args) => keys::run(args, cli.output).await,
         Command::Resolve(args) => read::resolve(args, cli.output).await,

@@ -140,6 +140,11 @@ impl Built {
     }
 }
 
+#[allow(clippy::disallowed_methods)] // There is no runtime here to block.
+fn pause(time: Duration) {
+    std::thread::sleep(time);
+}
+
 fn connected(service: &Process) -> String {
     for _ in 0..50 {
         if let Some(id) = service.line().strip_prefix("connected ") {
@@ -213,7 +218,7 @@ fn by_the_guide(
             assert_eq!(gateway.process.terminate(), Some(0));
             return;
         }
-        std::thread::sleep(Duration::from_millis(50));
+        pause(Duration::from_millis(50));
     }
     panic!("a service that died is still listed");
 }
@@ -281,7 +286,7 @@ fn after_a_restart(built: &Built) {
         names.iter().map(|name| built.python_service(&Service::new(&address, name))).collect();
     let first: Vec<_> = services.iter().map(connected).collect();
     gateway.process.kill();
-    std::thread::sleep(Duration::from_secs(1));
+    pause(Duration::from_secs(1));
     let _gateway = GatewayProcess::start_at(directory.path(), &address);
     for (service, (name, old)) in services.iter().zip(names.iter().zip(first)) {
         assert_ne!(connected(service), old, "a new connection has a new id");

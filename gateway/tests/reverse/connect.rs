@@ -115,7 +115,7 @@ async fn the_newest_of_an_id_wins_and_the_old_one_is_told() {
     assert_eq!(id, "mine");
     let (new, id) = Peer::connect(gateway.grpc, "", &["twice"], "mine").await.unwrap();
     assert_eq!(id, "mine");
-    let (heard, end) = old.to_the_end().await;
+    let (heard, end) = old.hear_out().await;
     let told = heard.last().and_then(|said| said.status.clone()).unwrap();
     assert!(told.status == DISCONNECTED && told.message.contains("connection_id"), "{told:?}");
     assert_eq!(end.0, 14);
@@ -158,7 +158,7 @@ async fn silence_ends_a_connection_and_says_why() {
         by_name.beat("by-name");
         tokio::time::sleep(Duration::from_millis(150)).await;
     }
-    let (heard, end) = silent.to_the_end().await;
+    let (heard, end) = silent.hear_out().await;
     assert!(end.0 == 14 && end.1.contains("no heartbeat"), "{end:?}");
     assert!(heard.last().unwrap().status.as_ref().unwrap().message.contains("no heartbeat"));
     until_gone(&gateway, "silent").await;
@@ -179,7 +179,7 @@ async fn a_service_that_leaves_finishes_what_it_has() {
     until_gone(&gateway, "leaving").await;
     peer.answer(&asked, 200, b"done");
     assert_eq!(calling.await.unwrap().unwrap().0, "done");
-    assert_eq!(peer.to_the_end().await.1.0, 0);
+    assert_eq!(peer.hear_out().await.1.0, 0);
     gateway.stop().await;
 }
 
@@ -195,7 +195,7 @@ async fn a_gateway_that_goes_says_so_and_waits_for_answers() {
     assert_eq!(told.status, DISCONNECTED);
     peer.answer(&asked, 200, b"done");
     assert_eq!(calling.await.unwrap().unwrap().0, "done");
-    let (_, end) = peer.to_the_end().await;
+    let (_, end) = peer.hear_out().await;
     assert_eq!(end.0, 14);
     stopping.await.unwrap();
 }

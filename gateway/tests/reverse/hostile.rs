@@ -48,7 +48,7 @@ async fn answers_nobody_asked_for_end_the_stream_after_the_tenth() {
         peer.answer(&asked, 200, b"still here");
         assert_eq!(calling.await.unwrap().unwrap().0, "still here");
         peer.answer(&asked, 200, b"twice");
-        let (_, end) = peer.to_the_end().await;
+        let (_, end) = peer.hear_out().await;
         assert_eq!(end.0, 3, "{end:?}");
     }
     is_fine(gateway.grpc).await;
@@ -119,7 +119,7 @@ async fn bytes_that_are_no_message_end_their_stream_alone() {
     ] {
         let (mut peer, _) = Peer::connect(gateway.grpc, "", &["broken"], "").await.unwrap();
         peer.say_bytes(bytes);
-        let (_, end) = peer.to_the_end().await;
+        let (_, end) = peer.hear_out().await;
         assert_eq!(end.0, code, "{bytes:x?}: {end:?}");
         let front = Body::from(bytes.to_vec());
         let refused = http2().request(grpc_request(gateway.grpc, "/fine/M", front)).await.unwrap();

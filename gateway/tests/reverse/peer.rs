@@ -298,7 +298,7 @@ impl Peer {
     }
 
     /// Everything up to the end, and how it ended.
-    pub(crate) async fn to_the_end(&mut self) -> (Vec<Said>, (i32, String)) {
+    pub(crate) async fn hear_out(&mut self) -> (Vec<Said>, (i32, String)) {
         let mut heard = Vec::new();
         while let Some(said) = self.hear().await {
             heard.push(said);
