@@ -375,7 +375,7 @@ mod tests {
             .unwrap();
         let error = settle(flags).unwrap_err();
         assert!(error.contains("tll") && error.contains("line 1"), "{error}");
-        assert!(!error.contains("secret"), "{error}");
+        assert!(!error.contains("secret-secret"), "{error}");
     }
 
     #[test]

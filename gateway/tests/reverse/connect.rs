@@ -1,5 +1,6 @@
 //! Connecting, beating, leaving: the guide, step by step.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use portolan_gateway::Gateway;
@@ -14,12 +15,21 @@ pub(crate) async fn open_gateway() -> Gateway {
     patient_for(Duration::from_secs(120)).await
 }
 
+/// One with gRPC at this address.
+pub(crate) async fn gateway_at(grpc: SocketAddr) -> Gateway {
+    start(grpc, Duration::from_secs(120)).await
+}
+
 /// One that waits so long for heartbeats.
 async fn patient_for(heartbeat: Duration) -> Gateway {
+    start("127.0.0.1:0".parse().unwrap(), heartbeat).await
+}
+
+async fn start(grpc: SocketAddr, heartbeat: Duration) -> Gateway {
     let any = Some("127.0.0.1:0".parse().unwrap());
     support::start(Flags {
         http: any,
-        grpc: any,
+        grpc: Some(grpc),
         admin: any,
         backend: Some("memory:".to_owned()),
         grpc_heartbeat_timeout: Some(heartbeat),

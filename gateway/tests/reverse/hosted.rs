@@ -15,16 +15,18 @@ use futures_util::{StreamExt, stream};
 use greeter::greeter_client::GreeterClient;
 use greeter::greeter_server::{Greeter, GreeterServer};
 use greeter::{Hello, Reply};
-use portolan::ServiceName;
 use portolan::call::Host;
-use portolan::grpc::{ReverseOptions, ReverseServer, RoutesHandler, Security, channel};
+use portolan::grpc::{
+    ReverseOptions, ReverseServer, ReverseState, RoutesHandler, Security, channel,
+};
+use portolan::{Clock, ServiceName, SystemClock};
 use tokio::time::timeout;
 use tonic::codegen::BoxStream;
 use tonic::service::Routes;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
 
-use super::connect::open_gateway;
+use super::connect::{gateway_at, open_gateway};
 
 #[derive(Default)]
 struct Hellos {
@@ -137,4 +139,37 @@ async fn a_stream_that_is_not_read_waits_and_one_that_is_dropped_ends() {
     assert_eq!(made.load(Ordering::SeqCst), ended, "it goes on although nobody reads it");
     assert!(client.say_hello(hello("you", 0)).await.is_ok());
     gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_gateway_that_dies_and_is_back_finds_everybody_again_and_not_at_once() {
+    const HOSTS: usize = 100;
+    let first = open_gateway().await;
+    let at = first.grpc;
+    let hosting = (0..HOSTS).map(|_| host(at, Hellos::default()));
+    let hosts = futures_util::future::join_all(hosting).await;
+    let mut states: Vec<_> = hosts.iter().map(|(server, _)| server.states()[0].clone()).collect();
+    drop(first);
+    let lost = |state: &ReverseState| matches!(state, ReverseState::Connecting { .. });
+    for state in &mut states {
+        timeout(Duration::from_secs(10), state.wait_for(lost)).await.unwrap().unwrap();
+    }
+    // Long enough for delays to have grown.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let again = gateway_at(at).await;
+    let clock = SystemClock;
+    let begun = clock.now();
+    let back = states.iter_mut().map(|state| async {
+        let there = |state: &ReverseState| matches!(state, ReverseState::Connected(_));
+        timeout(Duration::from_secs(20), state.wait_for(there)).await.unwrap().unwrap();
+        clock.now().since(begun)
+    });
+    let mut back = futures_util::future::join_all(back).await;
+    back.sort();
+    // Full jitter up to a few seconds: half of them do not come within an instant.
+    let half = back[HOSTS * 3 / 4] - back[HOSTS / 4];
+    assert!(half > Duration::from_millis(200), "they come together: {back:?}");
+    let mut client = GreeterClient::new(channel(&at.to_string(), &Security::Plaintext).unwrap());
+    assert!(client.say_hello(hello("you", 0)).await.is_ok());
+    again.stop().await;
 }

@@ -30,7 +30,10 @@ pub(crate) enum Frame {
 /// The messages of a body.
 pub(crate) struct Frames<B> {
     body: B,
-    buffer: BytesMut,
+    /// What arrived last. Messages that are whole in it are not copied.
+    arrived: Bytes,
+    /// The beginning of a message whose rest is still to come.
+    begun: BytesMut,
     limit: usize,
     /// How much of a message that is too large is still to come.
     passing: usize,
@@ -49,7 +52,7 @@ where
 {
     /// Messages of at most `limit` bytes.
     pub(crate) fn new(body: B, limit: usize) -> Self {
-        Self { body, buffer: BytesMut::new(), limit, passing: 0 }
+        Self { body, arrived: Bytes::new(), begun: BytesMut::new(), limit, passing: 0 }
     }
 
     /// Changes the limit, for what is read from now on.
@@ -90,23 +93,84 @@ where
         }
     }
 
-    /// Memory grows with what is here, never with what was announced.
+    /// Asked only when everything that arrived before was taken.
     fn arrived(&mut self, mut data: Bytes) {
         let passed = self.passing.min(data.len());
         data.advance(passed);
         self.passing -= passed;
-        self.buffer.extend_from_slice(&data);
+        self.arrived = data;
     }
 
     fn end(&self, trailers: HeaderMap) -> Result<Frame, Status> {
-        match self.buffer.is_empty() && self.passing == 0 {
+        match self.begun.is_empty() && self.passing == 0 {
             true => Ok(Frame::End(trailers)),
             false => Err(Status::internal("the stream ended in the middle of a message")),
         }
     }
 
     fn take(&mut self) -> Result<Option<Frame>, Status> {
-        let Some(&[flag, a, b, c, d]) = self.buffer.first_chunk() else { return Ok(None) };
+        if self.begun.is_empty() {
+            let Some(head) = Head::read(&self.arrived, self.limit)? else {
+                self.fill(PREFIX);
+                return Ok(None);
+            };
+            if !head.too_large && self.arrived.len() >= PREFIX + head.length {
+                self.arrived.advance(PREFIX);
+                return Ok(Some(Frame::Message(self.arrived.split_to(head.length))));
+            }
+            return self.go_on(head);
+        }
+        if !self.fill(PREFIX) {
+            return Ok(None);
+        }
+        match Head::read(&self.begun, self.limit)? {
+            Some(head) => self.go_on(head),
+            None => Ok(None),
+        }
+    }
+
+    /// A message of which not all is here, or not all is wanted.
+    fn go_on(&mut self, head: Head) -> Result<Option<Frame>, Status> {
+        let wanted = match head.too_large {
+            true => head.length.min(BEGINNING),
+            false => head.length,
+        };
+        if !self.fill(PREFIX + wanted) {
+            return Ok(None);
+        }
+        let mut message = self.begun.split();
+        message.advance(PREFIX);
+        if !head.too_large {
+            return Ok(Some(Frame::Message(message.freeze())));
+        }
+        let rest = head.length - wanted;
+        let passed = rest.min(self.arrived.len());
+        self.arrived.advance(passed);
+        self.passing = rest - passed;
+        Ok(Some(Frame::TooLarge(message.freeze())))
+    }
+
+    /// Moves what is missing of so many bytes to what has begun; whether that is
+    /// all. Memory grows with what is here, never with what was announced.
+    fn fill(&mut self, wanted: usize) -> bool {
+        let missing = wanted.saturating_sub(self.begun.len());
+        let moved = missing.min(self.arrived.len());
+        self.begun.extend_from_slice(&self.arrived.split_to(moved));
+        moved == missing
+    }
+}
+
+/// What the five bytes before a message say.
+#[derive(Clone, Copy)]
+struct Head {
+    length: usize,
+    too_large: bool,
+}
+
+impl Head {
+    /// `None` where they are not all here.
+    fn read(bytes: &[u8], limit: usize) -> Result<Option<Self>, Status> {
+        let Some(&[flag, a, b, c, d]) = bytes.first_chunk() else { return Ok(None) };
         if flag == 1 {
             return Err(Status::unimplemented("compressed messages are not taken"));
         }
@@ -114,26 +178,10 @@ where
             return Err(Status::internal("a message begins with a flag that is not known"));
         }
         let length = u32::from_be_bytes([a, b, c, d]) as usize;
-        let here = self.buffer.len() - PREFIX;
-        if length <= self.limit {
-            if here < length {
-                return Ok(None);
-            }
-            self.buffer.advance(PREFIX);
-            return Ok(Some(Frame::Message(self.buffer.split_to(length).freeze())));
-        }
-        if length > self.limit.saturating_mul(HOPELESS) {
+        if length > limit.saturating_mul(HOPELESS) {
             return Err(Status::resource_exhausted(format!("a message of {length} bytes")));
         }
-        if here < length.min(BEGINNING) {
-            return Ok(None);
-        }
-        self.buffer.advance(PREFIX);
-        let begun = Bytes::copy_from_slice(&self.buffer[..length.min(BEGINNING)]);
-        let passed = length.min(self.buffer.len());
-        self.buffer.advance(passed);
-        self.passing = length - passed;
-        Ok(Some(Frame::TooLarge(begun)))
+        Ok(Some(Self { length, too_large: length > limit }))
     }
 }
 
@@ -189,7 +237,7 @@ mod tests {
             let Frame::Message(two) = frames.next().await.unwrap() else { panic!() };
             assert_eq!(two, "two");
             assert!(matches!(frames.next().await, Ok(Frame::End(_))));
-            assert!(frames.buffer.capacity() < 64 * 1024);
+            assert!(frames.begun.capacity() < 64 * 1024);
         }
     }
 
