@@ -168,7 +168,8 @@ async fn load_is_spread_over_all_connections() {
             *seen.entry(answer.unwrap().0).or_insert(0) += 1;
         }
     }
-    assert!(seen.len() == 3 && seen.values().all(|calls| *calls > 5), "{seen:?}");
+    // By how quickly they answer, so not evenly.
+    assert_eq!(seen.len(), 3, "{seen:?}");
     serving.iter().for_each(tokio::task::JoinHandle::abort);
     gateway.stop().await;
 }

@@ -159,11 +159,11 @@ async fn somebody_elses_id_is_not_to_be_had() {
 
 #[tokio::test]
 async fn silence_ends_a_connection_and_says_why() {
-    let gateway = patient_for(Duration::from_millis(700)).await;
+    let gateway = patient_for(Duration::from_millis(1500)).await;
     let (mut silent, _) = Peer::connect(gateway.grpc, "", &["silent"], "").await.unwrap();
     let (by_id, id) = Peer::connect(gateway.grpc, "", &["by-id"], "").await.unwrap();
     let (by_name, _) = Peer::connect(gateway.grpc, "", &["by-name"], "").await.unwrap();
-    for _ in 0..10 {
+    for _ in 0..15 {
         by_id.beat(&id);
         by_name.beat("by-name");
         tokio::time::sleep(Duration::from_millis(150)).await;
