@@ -177,7 +177,8 @@ impl Shared {
         let weighed = |i: &Instance| (i.clone(), weight_of(i, &self.service).0);
         let routable = AliasTable::new(followed.pickable(|_| true).into_iter().map(weighed));
         let mut listeners = self.listeners();
-        self.current.store(Arc::new(Snapshot { followed: Arc::clone(&followed), routable }));
+        // Before readers see it: whoever waits for a snapshot and then asks a
+        // listener must not find the one before.
         listeners.retain(|listener| match listener.upgrade() {
             Some(listener) => {
                 listener.published(&followed);
@@ -185,6 +186,7 @@ impl Shared {
             }
             None => false,
         });
+        self.current.store(Arc::new(Snapshot { followed, routable }));
         drop(listeners);
         self.news.send_modify(|news| news.snapshots += 1);
     }
@@ -238,5 +240,32 @@ impl Debug for ServiceView {
 impl Debug for Picked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Debug::fmt(&**self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+
+    /// Notes whether readers had a snapshot before it was told.
+    struct Noting(Arc<Shared>, Mutex<Vec<bool>>);
+
+    impl Listener for Noting {
+        fn published(&self, followed: &Arc<Followed>) {
+            let before = Arc::ptr_eq(&self.0.current.load().followed, followed);
+            self.1.lock().unwrap().push(before);
+        }
+    }
+
+    #[test]
+    fn nobody_sees_a_snapshot_before_its_listeners() {
+        let service = ServiceName::parse("users").unwrap();
+        let shared = Arc::new(Shared::new(service, Arc::new(SystemClock)));
+        let noting = Arc::new(Noting(Arc::clone(&shared), Mutex::default()));
+        let weak: Weak<dyn Listener> = Arc::<Noting>::downgrade(&noting) as Weak<dyn Listener>;
+        shared.listeners().push(weak);
+        shared.publish(Followed::default());
+        assert_eq!(*noting.1.lock().unwrap(), [false]);
     }
 }
