@@ -41,6 +41,10 @@ impl Reception for Desks {
         }
     }
 
+    async fn may_stay(&self, credential: &Credential, services: &[ServiceName]) -> Result<()> {
+        self.desk.asker(&self.namespace, credential.clone())?.may_stay(services).await
+    }
+
     async fn join(&self, instance: InstanceSpec) -> Box<dyn Presence> {
         let services = services_of(&instance);
         let membership = self.client.join(instance);

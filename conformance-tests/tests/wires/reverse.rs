@@ -64,6 +64,10 @@ impl Reception for Desk {
         Ok(())
     }
 
+    async fn may_stay(&self, _: &Credential, _: &[ServiceName]) -> Result<()> {
+        Ok(())
+    }
+
     async fn join(&self, spec: InstanceSpec) -> Box<dyn Presence> {
         let present = Arc::clone(&self.present);
         present.lock().unwrap_or_else(PoisonError::into_inner).push(spec.clone());

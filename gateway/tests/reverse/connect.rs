@@ -232,3 +232,42 @@ async fn first_messages_that_are_none_are_refused_in_the_originals_words() {
     assert!(refusal.0 == 3 && refusal.1.contains("32"), "{refusal:?}");
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn a_revoked_key_ends_the_streams_it_opened_within_five_seconds() {
+    let directory = tempfile::tempdir().unwrap();
+    let backend = format!("sqlite:{}", directory.path().join("registry.db").display());
+    let any = Some("127.0.0.1:0".parse().unwrap());
+    let gateway = support::start(Flags {
+        http: any,
+        grpc: any,
+        admin: any,
+        backend: Some(backend.clone()),
+        master_api_key: Some(MASTER.to_owned()),
+        ..Flags::default()
+    })
+    .await;
+    let body = json!([{"OwnerName": "o", "OwnerId": "o", "Services": [{"ServiceName": "owned"}]}]);
+    let registered = post(&gateway, "/register", &body).await;
+    let key = registered.json()["API-Key"].as_str().unwrap().to_owned();
+    let (mut revoked, _) = Peer::connect(gateway.grpc, &key, &["owned"], "").await.unwrap();
+    let (mut consumer, _) = Peer::connect(gateway.grpc, &key, &[], "").await.unwrap();
+    let (kept, _) = Peer::connect(gateway.grpc, MASTER, &["owned"], "").await.unwrap();
+    let serving = kept.echo();
+    let registry = portolan::open(&backend).await.unwrap();
+    let clock: std::sync::Arc<dyn portolan::Clock> = std::sync::Arc::new(portolan::SystemClock);
+    let access = portolan::KeyAccess::new(registry, std::sync::Arc::clone(&clock), None);
+    let owner = portolan::Owner::parse("o").unwrap();
+    let hash = portolan::ApiKey::from_text(key).hash();
+    access.revoke(&owner, hash).await.unwrap();
+    let begun = clock.now();
+    for peer in [&mut revoked, &mut consumer] {
+        let (_, end) = peer.hear_out().await;
+        assert_eq!(end, (16, "Invalid token".to_owned()));
+    }
+    let took = clock.now().since(begun);
+    assert!(took < Duration::from_secs(6), "{took:?}");
+    assert!(call(gateway.grpc, "/owned/M", &[], b"").await.is_ok(), "the other one serves on");
+    serving.abort();
+    gateway.stop().await;
+}

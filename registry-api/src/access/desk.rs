@@ -145,6 +145,15 @@ impl Asker<'_> {
         }
     }
 
+    /// Whether an instance of these services may stay: what an open connection of
+    /// one asks again and again. A key may be revoked.
+    pub async fn may_stay(&self, services: &[ServiceName]) -> Result<()> {
+        match services.is_empty() {
+            true => self.may_read().await.map(drop),
+            false => self.may_serve(services).await.map(drop),
+        }
+    }
+
     /// Whether the asker may act for all of these; those that are not live are
     /// nobody's, and acting for nobody takes only being somebody.
     async fn may_act(&self, lives: &[InstanceRef]) -> Result<()> {

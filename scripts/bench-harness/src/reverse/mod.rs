@@ -98,6 +98,10 @@ impl Reception for Open {
         Ok(())
     }
 
+    async fn may_stay(&self, _: &Credential, _: &[ServiceName]) -> portolan::Result<()> {
+        Ok(())
+    }
+
     async fn join(&self, _: InstanceSpec) -> Box<dyn Presence> {
         Box::new(Here)
     }

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use async_trait::async_trait;
 use registry_api::access::Credential;
-use registry_api::{InstanceSpec, Result};
+use registry_api::{InstanceSpec, Result, ServiceName};
 
 /// Decides about services that come to a gateway.
 #[async_trait]
@@ -14,6 +14,12 @@ pub trait Reception: Debug + Send + Sync + 'static {
     ///
     /// Errors: `Unauthenticated`, `PermissionDenied`, `Unavailable`.
     async fn admit(&self, credential: &Credential, instance: &InstanceSpec) -> Result<()>;
+
+    /// Whether it may still serve these, or call others if they are none. Asked
+    /// every few seconds: a key may be revoked (R10).
+    ///
+    /// Errors: those of [`admit`](Self::admit).
+    async fn may_stay(&self, credential: &Credential, services: &[ServiceName]) -> Result<()>;
 
     /// Joins with a connection that was admitted, until what is returned is
     /// dropped. Its service is told that it is connected once this returns, so it

@@ -53,6 +53,8 @@ enum Turn {
 
 /// So often a service may say what makes no sense.
 const MAX_OFFENCES: u32 = 10;
+/// How often a key is asked about again (R10: 5 s).
+const CHECK: Duration = Duration::from_secs(4);
 /// How often is looked whether a peer reads, in the time it may be stuck.
 const LOOKS: u32 = 4;
 
@@ -141,6 +143,9 @@ impl Stream {
         let mut looks = interval((options.stuck / LOOKS).max(Duration::from_millis(1)));
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut stuck = 0;
+        let mut checks = interval(CHECK);
+        checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        checks.reset(); // It was admitted a moment ago.
         loop {
             tokio::select! {
                 biased;
@@ -170,6 +175,14 @@ impl Stream {
                     if stuck >= LOOKS {
                         connection.outbox.clear();
                         return Status::unavailable("the service does not read what it is sent");
+                    }
+                }
+                _ = checks.tick() => {
+                    let (credential, services) = (&connection.credential, &connection.services);
+                    match self.door.reception.may_stay(credential, services).await {
+                        Err(refused) if !refused.is_retryable() => return refusal(&refused),
+                        // Where nobody can tell, what was allowed goes on.
+                        Ok(()) | Err(_) => {}
                     }
                 }
                 Some(_) = self.asking.join_next(), if !self.asking.is_empty() => {}
