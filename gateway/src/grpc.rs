@@ -16,7 +16,7 @@ use tonic_health::server::HealthReporter;
 
 use crate::config::Config;
 use crate::control::Plane;
-use crate::reception::Desks;
+use crate::reception::FrontDesk;
 use crate::rpc::Rpc;
 
 /// What is served.
@@ -40,7 +40,7 @@ impl Parts {
     ) -> portolan::Result<Self> {
         let (registry, keys) = (&plane.registry, &plane.access);
         let asked = desk(registry_access(config, at, keys), config, registry)?;
-        let reception = Desks {
+        let reception = FrontDesk {
             namespace: portolan::namespace_of(&config.backend)?,
             desk: desk(service_access(config, at, keys)?, config, registry)?,
             client: client.clone(),

@@ -10,7 +10,7 @@ use portolan::access::{Credential, Desk};
 use portolan::grpc::{Presence, Reception};
 use portolan::{
     AddressPolicy, Client, Error, InstanceSpec, Membership, MembershipState, Namespace, Result,
-    ServiceName, Target,
+    Revision, ServiceName, Target,
 };
 use tokio::time::timeout;
 
@@ -18,7 +18,7 @@ use crate::dispatch::Dispatcher;
 
 /// The reception of a gateway.
 #[derive(Debug)]
-pub(crate) struct Desks {
+pub(crate) struct FrontDesk {
     pub(crate) namespace: Namespace,
     /// Asks who may.
     pub(crate) desk: Desk,
@@ -32,7 +32,7 @@ pub(crate) struct Desks {
 const JOINED_WITHIN: Duration = Duration::from_secs(2);
 
 #[async_trait]
-impl Reception for Desks {
+impl Reception for FrontDesk {
     async fn admit(&self, credential: &Credential, instance: &InstanceSpec) -> Result<()> {
         let asker = self.desk.asker(&self.namespace, credential.clone())?;
         match instance.offers.is_empty() {
@@ -49,10 +49,7 @@ impl Reception for Desks {
         let services = services_of(&instance);
         let membership = self.client.join(instance);
         if let Ok(Some(lease)) = timeout(JOINED_WITHIN, membership.connected()).await {
-            self.dispatcher.declared(&services).await;
-            for service in &services {
-                self.dispatcher.caught_up(service, lease.revision).await;
-            }
+            self.show(&services, lease.revision).await;
         }
         Box::new(Joined(membership))
     }
@@ -62,10 +59,7 @@ impl Reception for Desks {
         let services = services_of(&instance);
         let asker = self.desk.asker(&self.namespace, credential.clone())?;
         let lease = asker.connect(vec![Ok(instance)]).await?.remove(0)?;
-        self.dispatcher.declared(&services).await;
-        for service in &services {
-            self.dispatcher.caught_up(service, lease.revision).await;
-        }
+        self.show(&services, lease.revision).await;
         Ok(())
     }
 }
@@ -74,7 +68,15 @@ fn services_of(instance: &InstanceSpec) -> Vec<ServiceName> {
     instance.offers.iter().map(|offer| offer.service.clone()).collect()
 }
 
-impl Desks {
+impl FrontDesk {
+    /// Returns once the next call can find who has joined.
+    async fn show(&self, services: &[ServiceName], revision: Revision) {
+        self.dispatcher.declared(services).await;
+        for service in services {
+            self.dispatcher.caught_up(service, revision).await;
+        }
+    }
+
     /// Judged now, so that whoever comes learns it, and again when it is dialled.
     fn check_addresses(&self, instance: &InstanceSpec) -> Result<()> {
         for address in instance.offers.iter().flat_map(|offer| offer.addresses.iter()) {

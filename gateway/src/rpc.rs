@@ -40,7 +40,7 @@ impl Dispatch for Rpc {
 
 impl Rpc {
     async fn find(&self, incoming: &Incoming) -> Result<(ServiceName, Arc<Followed>), CallError> {
-        let found = self.dispatcher.first_known(&incoming.candidates()).await;
+        let found = self.dispatcher.first_known(incoming.candidates()).await;
         found.map_err(|error| match error {
             DispatchError::Registry(error) => CallError::new(error.kind().into(), error.message()),
             _ => {

@@ -103,12 +103,12 @@ impl Dispatcher {
     /// protobuf already.
     pub(crate) async fn first_known(
         &self,
-        names: &[ServiceName],
+        names: impl Iterator<Item = ServiceName> + Send,
     ) -> Result<(ServiceName, Arc<Followed>), DispatchError> {
         for name in names {
-            match self.services.followed(name).await {
+            match self.services.followed(&name).await {
                 Err(DispatchError::Unknown) => {}
-                followed => return followed.map(|followed| (name.clone(), followed)),
+                followed => return followed.map(|followed| (name, followed)),
             }
         }
         Err(DispatchError::Unknown)

@@ -56,7 +56,7 @@ impl Incoming {
     }
 
     /// The names that its service may be registered under, best first.
-    pub fn candidates(&self) -> Vec<ServiceName> {
+    pub fn candidates(&self) -> impl Iterator<Item = ServiceName> + '_ {
         candidates(self.interface())
     }
 

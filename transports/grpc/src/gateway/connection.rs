@@ -106,6 +106,15 @@ impl Connection {
         let _ = self.outbox.push_first(MessageType::Status(status));
     }
 
+    /// Tells the service that it is connected, and by which id it beats.
+    pub(super) fn greet(&self) {
+        let text = format!(
+            "Connection established. Use connection_id '{}' for all heartbeat messages",
+            self.id
+        );
+        self.tell(StatusType::Connected, text);
+    }
+
     /// Answers a request that came up the stream.
     pub(super) fn respond(&self, response: ForwardResponse) -> Result<(), Refused> {
         self.outbox.push(MessageType::Response(response))

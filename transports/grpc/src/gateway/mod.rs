@@ -24,7 +24,6 @@ pub use self::reception::{Presence, Reception};
 pub use self::service::ReverseService;
 use crate::reverse::wire::EventMessage;
 use crate::reverse::wire::connection_message::MessageType;
-use crate::reverse::wire::connection_status::StatusType;
 
 /// How a gateway treats its connections.
 #[derive(Clone, Copy, Debug)]
@@ -257,17 +256,6 @@ fn service_names(services: &[String]) -> Result<Vec<ServiceName>> {
         }
     }
     Ok(names)
-}
-
-impl Connection {
-    /// What a peer of the stream is told when its connection stands.
-    fn greet(&self) {
-        let text = format!(
-            "Connection established. Use connection_id '{}' for all heartbeat messages",
-            self.id
-        );
-        self.tell(StatusType::Connected, text);
-    }
 }
 
 impl Debug for Switchboard {

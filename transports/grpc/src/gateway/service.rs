@@ -175,9 +175,7 @@ async fn register(
         // Clients in the field give a name where the address is due, and go on to
         // connect in reverse: they are told, and not refused.
         Err(error) => {
-            let nobody =
-                InstanceSpec::new(InstanceId::parse("nobody").map_err(|e| refusal(&e))?, []);
-            let known = door.reception.admit(&credential, &nobody).await;
+            let known = door.reception.may_stay(&credential, &[]).await;
             known.map_err(|error| refusal(&error))?;
             format!("not registered, since it cannot be dialled: {error}")
         }

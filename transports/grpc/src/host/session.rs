@@ -72,8 +72,8 @@ impl Shared {
         if own.is_some() {
             return own;
         }
-        let names = candidates(interface);
-        names.iter().find_map(|name| self.services.iter().find(|service| *service == name))
+        let mut names = candidates(interface);
+        names.find_map(|name| self.services.iter().find(|service| **service == name))
     }
 }
 
