@@ -185,7 +185,7 @@ fn distinct<'a>(ids: impl Iterator<Item = &'a InstanceId>) -> Vec<InstanceId> {
 fn accepted(outcome: &Outcome) -> impl Iterator<Item = &InstanceId> {
     let answers = match outcome {
         Outcome::Connected(answers) => &answers[..],
-        Outcome::Done(_) | Outcome::Registered(_) => &[],
+        Outcome::Done(_) | Outcome::Registered(_) | Outcome::Renewed(_) => &[],
     };
     answers.iter().flatten().map(|presence| &presence.id)
 }

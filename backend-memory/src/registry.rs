@@ -63,7 +63,7 @@ impl Registry for MemoryRegistry {
                     let granted = answers.iter().flatten();
                     granted.map(|p| leases.grant(&p.id, p.epoch, p.terms, now)).min()
                 }
-                Outcome::Done(_) | Outcome::Registered(_) => None,
+                Outcome::Done(_) | Outcome::Registered(_) | Outcome::Renewed(_) => None,
             },
             || {},
         );

@@ -74,7 +74,9 @@ fn ids_of(command: &Command) -> Vec<InstanceId> {
     match command {
         Command::Connect(specs) => specs.iter().map(|spec| spec.id.clone()).collect(),
         Command::Delist(delists) => delists.iter().map(|delist| delist.id.clone()).collect(),
-        Command::Disconnect(instances) => instances.iter().map(|i| i.id.clone()).collect(),
+        Command::Disconnect(instances) | Command::Renew(instances) => {
+            instances.iter().map(|i| i.id.clone()).collect()
+        }
         Command::Deregister(..) | Command::Register(_) => Vec::new(),
     }
 }

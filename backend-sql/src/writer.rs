@@ -163,7 +163,7 @@ fn weight(work: &Work) -> (usize, usize) {
             Command::Connect(specs) => (specs.len(), specs.iter().map(InstanceSpec::size).sum()),
             Command::Delist(delists) => (delists.len(), 0),
             Command::Deregister(_, services) => (services.len(), 0),
-            Command::Disconnect(instances) => (instances.len(), 0),
+            Command::Disconnect(instances) | Command::Renew(instances) => (instances.len(), 0),
             Command::Register(registration) => {
                 let idl = registration.services.iter().map(|spec| spec.idl.len());
                 (registration.services.len(), idl.sum())

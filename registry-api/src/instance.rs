@@ -148,7 +148,7 @@ pub enum Cause {
 }
 
 /// What a holder asks for when it connects.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct InstanceSpec {
     /// The id of the instance.
@@ -217,7 +217,7 @@ impl InstanceSpec {
 }
 
 /// Points at one life of an instance.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct InstanceRef {
     /// The id.
     pub id: InstanceId,

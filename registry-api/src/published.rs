@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use futures_core::Stream;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::kernel::{Cursor, Hub, State, Ticket};
 use crate::query::Scope;
 use crate::time::{Clock, Timestamp};
@@ -37,6 +37,12 @@ pub trait Published: Debug + Send + Sync + 'static {
         self.clock().now()
     }
 
+    /// Why nothing will ever be heard of the registry again, if that is so. Whoever
+    /// finds out wakes [`hub`](Self::hub) as well.
+    fn refusal(&self) -> Option<Error> {
+        None
+    }
+
     /// A watch of `scope`. It reports progress every `interval`, as long as the
     /// registry is heard of.
     fn follow(self: Arc<Self>, scope: &Scope, from: WatchFrom, interval: Duration) -> WatchStream
@@ -59,12 +65,15 @@ struct Watcher<P> {
 }
 
 impl<P: Published> Watcher<P> {
-    async fn next(&mut self) -> WatchItem {
+    async fn next(&mut self) -> Result<WatchItem> {
         let mut silent_until = self.source.clock().now() + self.interval;
         loop {
             let state = self.source.state();
             if let Some(item) = state.poll(&mut self.cursor) {
-                return item;
+                return Ok(item);
+            }
+            if let Some(refusal) = self.source.refusal() {
+                return Err(refusal);
             }
             let revision = state.catalogue().revision();
             drop(state); // A waiting watcher must not keep an old state alive.
@@ -73,7 +82,7 @@ impl<P: Published> Watcher<P> {
             }
             let heard = self.source.heard() + self.interval;
             if heard >= silent_until {
-                return WatchItem::Progress(revision);
+                return Ok(WatchItem::Progress(revision));
             }
             // Nothing is known of the registry: to say that all is well would be a lie.
             silent_until = self.source.clock().now() + self.interval / 4;
@@ -94,14 +103,14 @@ impl<P: Published> Watcher<P> {
     }
 }
 
-type Next<P> = Pin<Box<dyn Future<Output = (WatchItem, Watcher<P>)> + Send>>;
+type Next<P> = Pin<Box<dyn Future<Output = (Result<WatchItem>, Watcher<P>)> + Send>>;
 
-/// The items of a watcher, one after the other, for ever.
-struct Following<P>(Next<P>);
+/// The items of a watcher, one after the other, until a refusal.
+struct Following<P>(Option<Next<P>>);
 
 impl<P: Published> Following<P> {
     fn new(watcher: Watcher<P>) -> Self {
-        Self(Self::after(watcher))
+        Self(Some(Self::after(watcher)))
     }
 
     fn after(mut watcher: Watcher<P>) -> Next<P> {
@@ -116,9 +125,12 @@ impl<P: Published> Stream for Following<P> {
     type Item = Result<WatchItem>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.0.as_mut().poll(cx).map(|(item, watcher)| {
-            self.0 = Self::after(watcher);
-            Some(Ok(item))
+        let Some(next) = &mut self.0 else {
+            return Poll::Ready(None);
+        };
+        next.as_mut().poll(cx).map(|(item, watcher)| {
+            self.0 = item.is_ok().then(|| Self::after(watcher));
+            Some(item)
         })
     }
 }

@@ -202,7 +202,7 @@ pub struct ServiceRecord {
 }
 
 /// A request to declare services: all of it happens, or nothing.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Registration {
     /// Who declares.
@@ -243,7 +243,8 @@ impl Registration {
 }
 
 /// What a registration does to what its owner already declared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum RegistrationMode {
     /// The owner must be new, and so must every name.
     Create,
@@ -255,7 +256,8 @@ pub enum RegistrationMode {
 
 /// What a registration does to its owner's keys. An owner has at most
 /// [`Limits::MAX_KEYS`] at a time and loses them with its last service.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum KeyChange {
     /// They stay.
     #[default]

@@ -221,7 +221,7 @@ impl Saving {
 fn connected(outcome: &Outcome) -> impl Iterator<Item = &Arc<Presence>> {
     let answers = match outcome {
         Outcome::Connected(answers) => answers.as_slice(),
-        Outcome::Done(_) | Outcome::Registered(_) => &[],
+        Outcome::Done(_) | Outcome::Registered(_) | Outcome::Renewed(_) => &[],
     };
     answers.iter().flatten()
 }

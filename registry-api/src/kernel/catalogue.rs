@@ -8,9 +8,11 @@ use std::sync::Arc;
 use super::change::{Change, Edit};
 use super::command::Delist;
 use super::cow_map::CowMap;
+use super::lease_table::Judgement;
 use crate::error::{Error, ErrorKind, Result};
 use crate::identity::{InstanceId, Owner, ServiceName};
 use crate::instance::{Cause, Health, Instance, InstanceRef, InstanceSpec, Presence};
+use crate::lease::BeatOutcome;
 use crate::query::{Query, Scope, View};
 use crate::revision::{Epoch, Era, Revision};
 use crate::service::{KeyHash, ServiceRecord};
@@ -69,6 +71,33 @@ impl Catalogue {
         services.into_iter().for_each(|record| catalogue.put_service(record));
         presences.into_iter().for_each(|presence| catalogue.put(&presence, 0));
         catalogue
+    }
+
+    /// A catalogue that goes on exactly as the one it was copied from, proposals
+    /// to delist included: of these records, each with how often it had connected.
+    pub fn resume(
+        revision: Revision,
+        services: impl IntoIterator<Item = Arc<ServiceRecord>>,
+        lives: impl IntoIterator<Item = (Arc<Presence>, u64)>,
+    ) -> Self {
+        let mut catalogue = Self::restore(revision, services, []);
+        lives.into_iter().for_each(|(presence, generation)| catalogue.put(&presence, generation));
+        catalogue
+    }
+
+    /// Every live instance, and how often this life had connected.
+    pub fn lives(&self) -> impl Iterator<Item = (&Arc<Presence>, u64)> {
+        self.instances.iter().map(|(_, live)| (&live.presence, live.generation))
+    }
+
+    /// Every declaration.
+    pub fn services(&self) -> impl Iterator<Item = &Arc<ServiceRecord>> {
+        self.services.iter().map(|(_, record)| record)
+    }
+
+    /// The next write follows on this number.
+    pub(super) fn stand_at(&mut self, number: u64) {
+        self.revision.number = number;
     }
 
     /// Takes over a write that was decided elsewhere.
@@ -143,6 +172,21 @@ impl Catalogue {
             }
         }
         self.commit(edits)
+    }
+
+    /// Lets lives go on: what was proposed about them before is void.
+    pub fn renew(&mut self, lives: &[InstanceRef]) -> Vec<Result<Arc<Presence>, BeatOutcome>> {
+        let renew = |reference: &InstanceRef| {
+            let judgement = match self.instances.get(&reference.id) {
+                None => Judgement::Gone,
+                Some(live) if live.presence.epoch == reference.epoch => {
+                    return Ok(self.reconnect(live.clone()).presence);
+                }
+                Some(live) => Judgement::OtherEpoch(live.presence.epoch),
+            };
+            Err(judgement.answer(reference.epoch))
+        };
+        lives.iter().map(renew).collect()
     }
 
     /// Removes instances that were silent for too long, unless they connected

@@ -7,7 +7,7 @@ use super::change::Change;
 use crate::error::{Error, ErrorKind, Result};
 use crate::identity::{InstanceId, Owner, ServiceName};
 use crate::instance::{InstanceRef, InstanceSpec, Presence};
-use crate::lease::Lease;
+use crate::lease::{BeatOutcome, Lease};
 use crate::revision::Epoch;
 use crate::service::{Registration, ServiceRecord};
 
@@ -24,6 +24,9 @@ pub enum Command {
     Disconnect(Vec<InstanceRef>),
     /// Declare.
     Register(Registration),
+    /// Go on living: for a beat that came when somebody may already have
+    /// proposed to delist. Voids such proposals, and changes nothing else.
+    Renew(Vec<InstanceRef>),
 }
 
 /// The proposal to remove one life of an instance.
@@ -48,6 +51,9 @@ pub enum Outcome {
     Done(Result<()>),
     /// The declared records.
     Registered(Result<Vec<Arc<ServiceRecord>>>),
+    /// The lives that go on, in the order they were named, or what is to be
+    /// said to the holder of one that does not.
+    Renewed(Vec<Result<Arc<Presence>, BeatOutcome>>),
 }
 
 impl Outcome {
@@ -58,7 +64,7 @@ impl Outcome {
                 let lease = |presence: Arc<Presence>| presence.lease();
                 Ok(answers.into_iter().map(|answer| answer.map(lease)).collect())
             }
-            Self::Done(_) | Self::Registered(_) => Err(mismatch()),
+            Self::Done(_) | Self::Registered(_) | Self::Renewed(_) => Err(mismatch()),
         }
     }
 
@@ -66,7 +72,7 @@ impl Outcome {
     pub fn records(self) -> Result<Vec<Arc<ServiceRecord>>> {
         match self {
             Self::Registered(records) => records,
-            Self::Connected(_) | Self::Done(_) => Err(mismatch()),
+            Self::Connected(_) | Self::Done(_) | Self::Renewed(_) => Err(mismatch()),
         }
     }
 
@@ -74,7 +80,7 @@ impl Outcome {
     pub fn done(self) -> Result<()> {
         match self {
             Self::Done(done) => done,
-            Self::Connected(_) | Self::Registered(_) => Err(mismatch()),
+            Self::Connected(_) | Self::Registered(_) | Self::Renewed(_) => Err(mismatch()),
         }
     }
 }
@@ -103,6 +109,21 @@ impl Catalogue {
                 Ok((records, change)) => (Outcome::Registered(Ok(records)), change),
                 Err(error) => (Outcome::Registered(Err(error)), None),
             },
+            Command::Renew(lives) => (Outcome::Renewed(self.renew(&lives)), None),
         }
+    }
+
+    /// Applies the command that stands at `place` of a log. Its revision is that
+    /// of the place, counted from 1; places that change nothing have none.
+    ///
+    /// Whoever applies the same log from the same place has the same catalogue.
+    pub fn apply_at(&mut self, place: u64, command: Command) -> (Outcome, Option<Change>) {
+        let before = self.revision();
+        self.stand_at(place);
+        let (outcome, change) = self.apply(command);
+        if change.is_none() {
+            self.stand_at(before.number);
+        }
+        (outcome, change)
     }
 }

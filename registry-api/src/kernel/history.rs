@@ -147,6 +147,11 @@ impl History {
         }
     }
 
+    /// Whether watchers were told that somebody is offline.
+    pub fn tells_of_offline(&self) -> bool {
+        !self.offline.is_empty()
+    }
+
     /// The instances whose watchers were told that they are offline.
     pub(super) fn told_offline(&self) -> impl Iterator<Item = &Arc<Presence>> {
         self.offline.iter().map(|(_, presence)| presence)

@@ -7,12 +7,15 @@
 //! Invariant: every answer follows from the deadline and the `now` it was asked
 //! with, never from whether a sweep has run.
 
-use std::collections::HashMap;
+mod shard;
+
 use std::fmt::{self, Debug};
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 
+use self::shard::{Held, Renewal, Shard};
 use crate::identity::InstanceId;
 use crate::instance::{Health, InstanceRef};
 use crate::lease::{BeatOutcome, LeaseTerms};
@@ -28,29 +31,6 @@ pub struct LeaseTable<S = RandomState> {
     revived: Mutex<Vec<InstanceId>>,
 }
 
-/// A part of the table, so that growing one map is short.
-struct Shard<S> {
-    index: HashMap<InstanceId, Held, S>,
-    /// Per slot: when a sweep has to look at it again, [`VACANT`] for a free
-    /// slot. Never later than its next transition; beats do not touch it. Dense,
-    /// because a sweep reads all of them.
-    due: Vec<AtomicU64>,
-    /// Per slot: whether a sweep has told that it is offline.
-    told_offline: Vec<AtomicBool>,
-    holders: Vec<Option<InstanceRef>>,
-    free: Vec<u32>,
-}
-
-/// What is known of an instance, next to its key: a beat touches nothing else.
-struct Held {
-    epoch: Epoch,
-    /// When it goes offline, in nanoseconds.
-    deadline: AtomicU64,
-    terms: LeaseTerms,
-    slot: u32,
-}
-
-const VACANT: u64 = u64::MAX;
 const SHARDS: usize = 256;
 
 /// What a table says of an instance at a time.
@@ -141,7 +121,7 @@ impl<S: BuildHasher + Clone> LeaseTable<S> {
     /// Takes a beat that was made at `now`.
     pub fn beat(&self, id: &InstanceId, epoch: Epoch, now: Timestamp) -> BeatOutcome {
         let shards = self.read();
-        let (outcome, renewal) = shards[place(id)].beat(id, epoch, now);
+        let (outcome, renewal) = shards[place(id)].beat(id, epoch, now, now);
         renewal.into_iter().for_each(Renewal::apply);
         if outcome == BeatOutcome::Revived {
             self.note(vec![id.clone()]);
@@ -159,12 +139,24 @@ impl<S: BuildHasher + Clone> LeaseTable<S> {
         beats: impl Iterator<Item = (&'a InstanceId, Epoch)>,
         now: Timestamp,
     ) -> Vec<BeatOutcome> {
+        self.hear(beats, now, now)
+    }
+
+    /// Takes beats that are heard of at `now` by somebody who knows of all that
+    /// were made until `known`, and of no later one: whether a lease is over is
+    /// judged at `known`, and what is not over goes on from `now`.
+    pub fn hear<'a>(
+        &self,
+        beats: impl Iterator<Item = (&'a InstanceId, Epoch)>,
+        known: Timestamp,
+        now: Timestamp,
+    ) -> Vec<BeatOutcome> {
         let shards = self.read();
         let mut outcomes = Vec::with_capacity(beats.size_hint().0);
         let mut renewals = Vec::with_capacity(beats.size_hint().0);
         let mut revived = Vec::new();
         for (id, epoch) in beats {
-            let (outcome, renewal) = shards[place(id)].beat(id, epoch, now);
+            let (outcome, renewal) = shards[place(id)].beat(id, epoch, known, now);
             if outcome == BeatOutcome::Revived {
                 revived.push(id.clone());
             }
@@ -182,6 +174,38 @@ impl<S: BuildHasher + Clone> LeaseTable<S> {
         if !revived.is_empty() {
             self.revived.lock().unwrap_or_else(PoisonError::into_inner).append(&mut revived);
         }
+    }
+
+    /// Whether the end of a lease is so near at `now`, or past, that somebody
+    /// whose news is as old as `lag` may have proposed to delist the life. A
+    /// holder that keeps to its interval never gets there.
+    pub fn is_contested(
+        &self,
+        id: &InstanceId,
+        epoch: Epoch,
+        lag: Duration,
+        now: Timestamp,
+    ) -> bool {
+        let held = |held: &Held| held.epoch == epoch && held.is_contested(lag, now);
+        self.read()[place(id)].index.get(id).is_some_and(held)
+    }
+
+    /// When each lease goes offline unless it is renewed.
+    pub fn deadlines(&self) -> Vec<(InstanceRef, Timestamp)> {
+        let shards = self.read();
+        let held = shards.iter().flat_map(|shard| &shard.index);
+        let deadline = |(id, held): (&InstanceId, &Held)| {
+            let deadline = Timestamp::from_nanos(held.deadline.load(Ordering::Acquire));
+            (InstanceRef { id: id.clone(), epoch: held.epoch }, deadline)
+        };
+        held.map(deadline).collect()
+    }
+
+    /// Takes over when a life goes offline from somebody who heard all of its
+    /// beats, where this table only knows that it was granted at `granted`. A
+    /// life that was heard of since keeps what it has.
+    pub fn adopt(&self, life: &InstanceRef, granted: Timestamp, deadline: Timestamp) {
+        self.read()[place(&life.id)].adopt(life, granted, deadline);
     }
 
     /// Judges one life at `now`.
@@ -254,189 +278,6 @@ fn place(id: &InstanceId) -> usize {
     (u32::from_le_bytes(tail).wrapping_mul(0x9E37_79B1) >> 24) as usize % SHARDS
 }
 
-/// A deadline to be moved.
-struct Renewal<'a> {
-    deadline: &'a AtomicU64,
-    until: u64,
-}
-
-impl Renewal<'_> {
-    /// Two beats can overtake each other; the later one counts.
-    fn apply(self) {
-        self.deadline.fetch_max(self.until, Ordering::AcqRel);
-    }
-}
-
-impl Held {
-    #[inline]
-    fn judge(&self, now: Timestamp) -> Judgement {
-        let (now, deadline) = (now.as_nanos(), self.deadline.load(Ordering::Acquire));
-        if now < deadline {
-            Judgement::Present(Health::Online)
-        } else if now < self.over(deadline) {
-            Judgement::Present(Health::Offline)
-        } else {
-            Judgement::Gone
-        }
-    }
-
-    /// When it is delisted, counted from the same last beat as `deadline`.
-    fn over(&self, deadline: u64) -> u64 {
-        deadline.saturating_add(self.terms.lingering_nanos())
-    }
-}
-
-impl<S: BuildHasher> Shard<S> {
-    fn new(hasher: S) -> Self {
-        Self {
-            index: HashMap::with_hasher(hasher),
-            due: Vec::new(),
-            told_offline: Vec::new(),
-            holders: Vec::new(),
-            free: Vec::new(),
-        }
-    }
-
-    #[inline]
-    fn beat(
-        &self,
-        id: &InstanceId,
-        epoch: Epoch,
-        now: Timestamp,
-    ) -> (BeatOutcome, Option<Renewal<'_>>) {
-        let Some(held) = self.index.get(id) else {
-            return (BeatOutcome::Unknown, None);
-        };
-        let judgement = match epoch == held.epoch {
-            true => held.judge(now),
-            false => Judgement::OtherEpoch(held.epoch),
-        };
-        let outcome = judgement.answer(epoch);
-        if !matches!(judgement, Judgement::Present(_)) {
-            return (outcome, None);
-        }
-        let until = now.as_nanos().saturating_add(held.terms.ttl_nanos());
-        (outcome, Some(Renewal { deadline: &held.deadline, until }))
-    }
-
-    fn judge(&self, id: &InstanceId, epoch: Epoch, now: Timestamp) -> Judgement {
-        match self.index.get(id) {
-            None => Judgement::Gone,
-            Some(held) if held.epoch != epoch => Judgement::OtherEpoch(held.epoch),
-            Some(held) => held.judge(now),
-        }
-    }
-
-    fn grant(&mut self, id: &InstanceId, epoch: Epoch, terms: LeaseTerms, now: Timestamp) {
-        self.release(id);
-        let slot = self.free.pop().unwrap_or_else(|| self.add_slot());
-        let place = slot as usize;
-        let deadline = now.as_nanos().saturating_add(terms.ttl_nanos());
-        *self.due[place].get_mut() = deadline;
-        *self.told_offline[place].get_mut() = false;
-        self.holders[place] = Some(InstanceRef { id: id.clone(), epoch });
-        let held = Held { epoch, deadline: AtomicU64::new(deadline), terms, slot };
-        self.index.insert(id.clone(), held);
-    }
-
-    fn add_slot(&mut self) -> u32 {
-        let slot = self.due.len() as u32;
-        self.due.push(AtomicU64::new(VACANT));
-        self.told_offline.push(AtomicBool::new(false));
-        self.holders.push(None);
-        slot
-    }
-
-    fn release(&mut self, id: &InstanceId) -> Option<InstanceRef> {
-        let held = self.index.remove(id)?;
-        let place = held.slot as usize;
-        *self.due[place].get_mut() = VACANT;
-        self.free.push(held.slot);
-        self.holders[place].take()
-    }
-
-    /// Tells that a beat brought it back, if it was told to be offline.
-    fn revived(&self, id: &InstanceId, now: Timestamp) -> Option<Transition> {
-        let held = self.index.get(id)?;
-        let place = held.slot as usize;
-        let online = held.judge(now) == Judgement::Present(Health::Online);
-        if !online || !self.told_offline[place].swap(false, Ordering::Relaxed) {
-            return None;
-        }
-        self.due[place].store(held.deadline.load(Ordering::Acquire), Ordering::Relaxed);
-        self.holders[place].clone().map(Transition::Online)
-    }
-
-    /// Looks at what is due, tells what changed and returns whose lease is over.
-    fn scan(&self, now: Timestamp, sweep: &mut Sweep) -> Vec<InstanceId> {
-        let mut gone = Vec::new();
-        let mut earliest = VACANT;
-        for (place, due) in self.due.iter().enumerate() {
-            let mut next = due.load(Ordering::Relaxed);
-            if next <= now.as_nanos() {
-                next = self.look(place, now, sweep, &mut gone);
-                due.store(next, Ordering::Relaxed);
-            }
-            earliest = earliest.min(next);
-        }
-        let earliest = (earliest != VACANT).then(|| Timestamp::from_nanos(earliest));
-        sweep.next = sweep.next.into_iter().chain(earliest).min();
-        gone
-    }
-
-    /// Judges one slot and says when to look again.
-    fn look(
-        &self,
-        place: usize,
-        now: Timestamp,
-        sweep: &mut Sweep,
-        gone: &mut Vec<InstanceId>,
-    ) -> u64 {
-        let found = self.holders[place].as_ref();
-        let found = found.and_then(|holder| Some((holder, self.index.get(&holder.id)?)));
-        let Some((holder, held)) = found else {
-            return VACANT;
-        };
-        let deadline = held.deadline.load(Ordering::Acquire);
-        let told = &self.told_offline[place];
-        match held.judge(now) {
-            Judgement::Present(Health::Online) => {
-                // A beat that overtook this sweep; its own note finds nothing more to tell.
-                if told.swap(false, Ordering::Relaxed) {
-                    sweep.transitions.push(Transition::Online(holder.clone()));
-                }
-                deadline
-            }
-            Judgement::Present(Health::Offline) => {
-                if !told.swap(true, Ordering::Relaxed) {
-                    sweep.transitions.push(Transition::Offline(holder.clone()));
-                }
-                held.over(deadline)
-            }
-            Judgement::Gone | Judgement::OtherEpoch(_) => {
-                gone.push(holder.id.clone());
-                VACANT
-            }
-        }
-    }
-
-    /// Gives the lease up if it is still over.
-    fn expire(&mut self, id: &InstanceId, now: Timestamp) -> Option<Transition> {
-        if self.is_over(id, now) {
-            return self.release(id).map(Transition::Gone);
-        }
-        // A beat that read the clock earlier came in between: look again.
-        let held = self.index.get(id)?;
-        let deadline = held.deadline.load(Ordering::Acquire);
-        self.due[held.slot as usize].store(deadline, Ordering::Relaxed);
-        None
-    }
-
-    fn is_over(&self, id: &InstanceId, now: Timestamp) -> bool {
-        self.index.get(id).is_some_and(|held| held.judge(now) == Judgement::Gone)
-    }
-}
-
 impl<S> Debug for LeaseTable<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("LeaseTable")
@@ -445,8 +286,6 @@ impl<S> Debug for LeaseTable<S> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn at(ms: u64) -> Timestamp {
@@ -507,6 +346,35 @@ mod tests {
         assert_eq!(table.write()[shard].expire(&id("a"), at(95)), None);
         assert_eq!(table.sweep(at(96)).next, Some(at(119)));
         assert_eq!(table.sweep(at(119)).transitions.len(), 1, "it goes offline in its time");
+    }
+
+    #[test]
+    fn who_hears_late_accuses_nobody_of_what_it_has_not_heard() {
+        let table = table();
+        let (a, ms) = (id("a"), Duration::from_millis);
+        let heard = |known, now| table.hear([(&a, Epoch(1))].into_iter(), at(known), at(now))[0];
+        // Heard long after it was over, by somebody who knows nothing since.
+        assert_eq!(heard(20, 500), BeatOutcome::Renewed);
+        assert_eq!(table.judge(&a, Epoch(1), at(520)), Judgement::Present(Health::Online));
+        assert!(!table.is_contested(&a, Epoch(1), ms(1000), at(559)), "a third of the ttd at most");
+        assert!(table.is_contested(&a, Epoch(1), ms(1000), at(560)));
+        assert!(!table.is_contested(&a, Epoch(1), ms(10), at(560)));
+    }
+
+    #[test]
+    fn deadlines_are_adopted_by_whoever_heard_nothing_itself() {
+        let (heard, fresh) = (table(), table());
+        let life = InstanceRef { id: id("a"), epoch: Epoch(1) };
+        assert_eq!(heard.deadlines(), [(life.clone(), at(30))]);
+        let terms = LeaseTerms::new(Duration::from_millis(30), Duration::from_millis(90)).unwrap();
+        fresh.grant(&life.id, life.epoch, terms, at(20));
+        assert_eq!(fresh.sweep(at(20)).next, Some(at(50)));
+        fresh.adopt(&life, at(20), at(30));
+        assert_eq!(fresh.sweep(at(29)).next, Some(at(30)));
+        assert_eq!(fresh.sweep(at(30)).transitions, [Transition::Offline(life.clone())]);
+        fresh.beat(&life.id, life.epoch, at(40));
+        fresh.adopt(&life, at(20), at(30));
+        assert_eq!(fresh.deadlines(), [(life, at(70))], "a beat of its own counts");
     }
 
     #[test]

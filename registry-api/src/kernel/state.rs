@@ -4,8 +4,8 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use super::catalogue::Catalogue;
-use super::change::HealthChange;
-use super::command::{Command, Outcome};
+use super::change::{Change, HealthChange};
+use super::command::{Command, Delist, Outcome};
 use super::cursor::Cursor;
 use super::history::{Entry, History};
 use super::lease_table::{Judgement, LeaseTable, Transition};
@@ -82,9 +82,7 @@ impl State {
 
     /// An empty registry whose history keeps about `capacity` events.
     pub fn new(era: Era, capacity: usize) -> Self {
-        let catalogue = Catalogue::new(era);
-        let history = History::new(catalogue.revision(), capacity);
-        Self { catalogue, history }
+        Self::beginning(Catalogue::new(era), capacity)
     }
 
     /// Who is there.
@@ -94,19 +92,30 @@ impl State {
 
     /// Applies a write.
     pub fn write(&mut self, command: Command) -> Outcome {
-        let (outcome, change) = self.catalogue.apply(command);
+        let done = self.catalogue.apply(command);
+        self.tell(done)
+    }
+
+    /// Applies the write at `place` of a log; see [`Catalogue::apply_at`].
+    pub fn write_at(&mut self, place: u64, command: Command) -> Outcome {
+        let done = self.catalogue.apply_at(place, command);
+        self.tell(done)
+    }
+
+    fn tell(&mut self, (outcome, change): (Outcome, Option<Change>)) -> Outcome {
         if let Some(change) = change {
             self.history.commit(change);
         }
-        if let Outcome::Connected(answers) = &outcome {
-            self.tell_online(answers);
+        match &outcome {
+            Outcome::Connected(answers) => self.tell_online(answers.iter().flatten()),
+            Outcome::Renewed(answers) => self.tell_online(answers.iter().flatten()),
+            Outcome::Done(_) | Outcome::Registered(_) => {}
         }
         outcome
     }
 
     /// Connecting is a sign of life also where it changed no data.
-    fn tell_online(&mut self, answers: &[Result<Arc<Presence>>]) {
-        let connected = answers.iter().flatten();
+    fn tell_online<'a>(&mut self, connected: impl Iterator<Item = &'a Arc<Presence>>) {
         let back = connected.filter(|presence| self.history.told(presence) == Health::Offline);
         let changes: Vec<_> = back
             .map(|presence| HealthChange { presence: Arc::clone(presence), health: Health::Online })
@@ -117,6 +126,18 @@ impl State {
     /// Takes over what a sweep found: delists who is gone, tells who is offline
     /// or online again. Returns whether anything was told.
     pub fn settle(&mut self, transitions: Vec<Transition>) -> bool {
+        let (told, delists) = self.propose(transitions);
+        let news = told || !delists.is_empty();
+        if !delists.is_empty() {
+            self.write(Command::Delist(delists));
+        }
+        news
+    }
+
+    /// Takes over what a sweep found where others decide who is delisted: tells
+    /// who is offline or online again, and proposes the rest. Returns whether
+    /// anything was told, and the proposal.
+    pub fn propose(&mut self, transitions: Vec<Transition>) -> (bool, Vec<Delist>) {
         let mut delists = Vec::new();
         let mut judged = Vec::new();
         for transition in transitions {
@@ -128,12 +149,15 @@ impl State {
                 Transition::Online(of) => judged.extend(self.judged(&of, Health::Online)),
             }
         }
-        let news = !delists.is_empty() || !judged.is_empty();
+        let told = !judged.is_empty();
         self.history.health(self.catalogue.revision(), judged);
-        if !delists.is_empty() {
-            self.write(Command::Delist(delists));
-        }
-        news
+        (told, delists)
+    }
+
+    /// A state that begins with this catalogue: nothing happened yet.
+    pub fn beginning(catalogue: Catalogue, capacity: usize) -> Self {
+        let history = History::new(catalogue.revision(), capacity);
+        Self { catalogue, history }
     }
 
     /// A read: the catalogue and the lease table at `now`.
