@@ -22,6 +22,8 @@ pub async fn open(url: &str) -> Result<Arc<dyn Registry>> {
 pub async fn open_with(url: &str, clock: Arc<dyn Clock>) -> Result<Arc<dyn Registry>> {
     let parsed = Url::parse(url)?;
     match parsed.scheme {
+        #[cfg(feature = "amqp")]
+        "amqp" | "amqps" => open_amqp(url, clock).await,
         #[cfg(feature = "etcd")]
         "etcd" | "etcds" => open_etcd(url, clock).await,
         #[cfg(feature = "grpc")]
@@ -51,6 +53,8 @@ pub fn namespace_of(url: &str) -> Result<Namespace> {
 /// The schemes that are compiled in.
 pub fn schemes() -> &'static [&'static str] {
     &[
+        #[cfg(feature = "amqp")]
+        "amqp",
         #[cfg(feature = "etcd")]
         "etcd",
         #[cfg(feature = "grpc")]
@@ -106,6 +110,14 @@ fn open_memory(url: &Url<'_>, clock: Arc<dyn Clock>) -> Result<Arc<dyn Registry>
     let era = registry_api::Era(uuid::Uuid::new_v4().as_u64_pair().0);
     let store = MemoryStore::new(clock, MemoryOptions::new(era));
     Ok(store.handle(&url.namespace()?))
+}
+
+/// A registry on RabbitMQ.
+#[cfg(feature = "amqp")]
+async fn open_amqp(url: &str, clock: Arc<dyn Clock>) -> Result<Arc<dyn Registry>> {
+    use backend_amqp::{AmqpOptions, AmqpRegistry};
+
+    AmqpRegistry::open(AmqpOptions::parse(url)?, clock).await
 }
 
 /// A registry in etcd.

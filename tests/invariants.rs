@@ -40,7 +40,8 @@ fn running(text: &str) -> String {
 
 /// The crates of this workspace that a manifest names under `[dependencies]`.
 fn own_dependencies(manifest: &Path) -> Vec<String> {
-    const OWN: [&str; 9] = [
+    const OWN: [&str; 10] = [
+        "backend-amqp",
         "backend-etcd",
         "backend-memory",
         "backend-sql",
@@ -78,6 +79,7 @@ fn the_contract_does_no_io_spawns_nothing_and_reads_no_clock() {
 fn crates_depend_downwards_only() {
     for (directory, allowed) in [
         ("registry-api", &[][..]),
+        ("backend-amqp", &["registry-api"]),
         ("backend-memory", &["registry-api"]),
         ("backend-etcd", &["registry-api"]),
         ("backend-sql", &["registry-api"]),
@@ -87,6 +89,7 @@ fn crates_depend_downwards_only() {
             ".",
             &[
                 "registry-api",
+                "backend-amqp",
                 "backend-etcd",
                 "backend-memory",
                 "backend-sql",
@@ -106,7 +109,13 @@ fn crates_depend_downwards_only() {
 
 #[test]
 fn only_the_kernel_decides_about_leases() {
-    let backends = ["backend-etcd/src", "backend-memory/src", "backend-sql/src", "transports"];
+    let backends = [
+        "backend-amqp/src",
+        "backend-etcd/src",
+        "backend-memory/src",
+        "backend-sql/src",
+        "transports",
+    ];
     let backends = backends.into_iter();
     for (path, text) in backends.flat_map(|directory| files(directory, &["rs"])) {
         // A wire's registry and a table's records write down what was decided.
@@ -122,11 +131,12 @@ fn only_the_kernel_decides_about_leases() {
 #[test]
 fn refusals_have_one_place_per_layer() {
     // The guard refuses what is not claimed, `open` an unknown scheme, a wire's
-    // dialler an address that is not its own, a database's schema a version of the
-    // future; the others only translate.
+    // dialler an address that is not its own, a database's schema and a log a version
+    // of the future; the others only translate.
     let allowed = [
         "registry-api/src/error.rs",
         "registry-api/src/guard.rs",
+        "backend-amqp/src/pursuit.rs",
         "backend-sql/src/dialect/mod.rs",
         "backend-sql/src/schema.rs",
         "src/open.rs",
@@ -142,6 +152,7 @@ fn refusals_have_one_place_per_layer() {
     ];
     for directory in [
         "registry-api/src",
+        "backend-amqp/src",
         "backend-etcd/src",
         "backend-memory/src",
         "backend-sql/src",
@@ -192,6 +203,7 @@ fn every_task_has_an_owner() {
     // Files that spawn, each with a guard that ends the task: abort on drop, a
     // `JoinSet`, or a task that ends by itself within a bound that it states.
     let owned = [
+        "backend-amqp/src/registry.rs",
         "backend-etcd/src/lane.rs",
         "backend-memory/src/sweeper.rs",
         "backend-sql/src/lane.rs",
@@ -248,6 +260,7 @@ fn a_stranger_finds_every_crate_and_both_commands() {
     }
     for directory in [
         "registry-api",
+        "backend-amqp",
         "backend-memory",
         "backend-sql",
         "transports/grpc",

@@ -1,6 +1,7 @@
 //! The suites over every target and every wire of this project.
 #![allow(missing_docs)]
 
+mod amqp;
 mod etcd;
 mod memory;
 mod remote;
@@ -15,7 +16,7 @@ use conformance_tests::calls::Wire;
 
 fn main() -> ExitCode {
     let (thrift, grpc) = (remote::THRIFT, remote::GRPC);
-    let targets: [Arc<dyn Target>; 11] = [
+    let targets: [Arc<dyn Target>; 12] = [
         Arc::new(memory::target()),
         Arc::new(remote::MemoryTarget { name: "memory/thrift", carrier: thrift }),
         Arc::new(remote::MemoryTarget { name: "memory/grpc", carrier: grpc }),
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
         Arc::new(etcd::EtcdTarget::single()),
         Arc::new(etcd::EtcdTarget::cluster()),
         Arc::new(etcd::EtcdTarget::current()),
+        Arc::new(amqp::AmqpTarget::default()),
     ];
     let mut wires: Vec<Arc<dyn Wire>> = vec![Arc::new(wires::in_process::InProcessWire)];
     for manner in wires::thrift::ALL {

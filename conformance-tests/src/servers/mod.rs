@@ -6,6 +6,7 @@ mod etcd;
 mod keeper;
 mod mariadb;
 mod postgres;
+mod rabbitmq;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ pub use self::etcd::{etcd, etcd_cluster};
 pub use self::keeper::Server;
 pub use self::mariadb::mariadb;
 pub use self::postgres::postgres;
+pub use self::rabbitmq::{RabbitMq, rabbitmq};
 use crate::target::Absent;
 
 /// How a server is started.

@@ -82,7 +82,7 @@ impl State {
 
     /// An empty registry whose history keeps about `capacity` events.
     pub fn new(era: Era, capacity: usize) -> Self {
-        Self::beginning(Catalogue::new(era), capacity)
+        Self::beginning(Catalogue::new(era), 0, capacity)
     }
 
     /// Who is there.
@@ -154,9 +154,11 @@ impl State {
         (told, delists)
     }
 
-    /// A state that begins with this catalogue: nothing happened yet.
-    pub fn beginning(catalogue: Catalogue, capacity: usize) -> Self {
-        let history = History::new(catalogue.revision(), capacity);
+    /// A state that begins with this catalogue, of which nothing was told yet. The
+    /// next entry of its history is at `position`: after all that were told of
+    /// another state, where watchers are to see that this is not the same.
+    pub fn beginning(catalogue: Catalogue, position: u64, capacity: usize) -> Self {
+        let history = History::beginning(catalogue.revision(), position, [], capacity);
         Self { catalogue, history }
     }
 

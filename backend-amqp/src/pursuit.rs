@@ -1,0 +1,234 @@
+//! One process at the log, for ever: it connects, reads, and begins again where
+//! that breaks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use registry_api::kernel::{Backoff, Catalogue};
+use registry_api::{Applied, Error, ErrorKind, InstanceRef, Result};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{sleep, timeout};
+
+use crate::broker::{Broker, Message};
+use crate::clocks::Clocks;
+use crate::desk::Ask;
+use crate::fault::again;
+use crate::log::{Hint, Log, Taken};
+use crate::names::Names;
+use crate::options::AmqpOptions;
+use crate::pending::Written;
+use crate::record::{self, Entry, Envelope};
+use crate::replica::Replica;
+
+/// The longest between something of ours being sent and coming back, as long as
+/// the connections are believed.
+pub(crate) const PATIENCE: Duration = Duration::from_millis(1500);
+
+/// How things stand.
+#[derive(Clone, Debug)]
+pub(crate) enum Standing {
+    /// Nothing is known yet.
+    Beginning,
+    Well,
+    /// The broker was tried in vain, and is tried again.
+    Away(Arc<Error>),
+    /// For ever.
+    Refused,
+}
+
+/// What one process knows, whichever connection it has.
+pub(crate) struct Pursuit {
+    pub(crate) options: AmqpOptions,
+    pub(crate) names: Names,
+    pub(crate) replica: Arc<Replica>,
+    pub(crate) log: Log,
+    /// Who we are.
+    pub(crate) me: u64,
+    /// The number of our last message.
+    n: u64,
+    /// What those who know nothing are to be told, while we know little more.
+    pub(crate) hint: Option<Hint>,
+    /// The registry of a log that is gone.
+    pub(crate) rescued: Option<Catalogue>,
+    pub(crate) written: Written,
+    pub(crate) clocks: Clocks,
+    /// Lives that may be over, to be forgotten when everybody can see it.
+    pub(crate) ended: Vec<InstanceRef>,
+    /// Something is to be shown.
+    pub(crate) dirty: bool,
+    /// It does not follow on what is shown.
+    pub(crate) replaced: bool,
+    pub(crate) asks: mpsc::Receiver<Ask>,
+    pub(crate) standing: watch::Sender<Standing>,
+}
+
+/// Why a connection is given up.
+pub(crate) enum End {
+    /// It broke; another one may work.
+    Broken(Error),
+    /// None will.
+    Refused(Error),
+    /// Nobody wants anything any more.
+    Unwanted,
+}
+
+impl From<Error> for End {
+    fn from(error: Error) -> Self {
+        Self::Broken(error)
+    }
+}
+
+impl Pursuit {
+    pub(crate) fn new(
+        options: AmqpOptions,
+        replica: Arc<Replica>,
+        asks: mpsc::Receiver<Ask>,
+        standing: watch::Sender<Standing>,
+    ) -> Self {
+        let me = fastrand::u64(..);
+        Self {
+            names: Names::new(&options.prefix, &options.namespace),
+            log: Log::new(me, options.history),
+            options,
+            replica,
+            me,
+            n: 0,
+            hint: None,
+            rescued: None,
+            written: Written::default(),
+            clocks: Clocks::default(),
+            ended: Vec::new(),
+            dirty: false,
+            replaced: false,
+            asks,
+            standing,
+        }
+    }
+
+    /// Runs until nobody wants anything any more.
+    pub(crate) async fn run(mut self) {
+        let (first, most) = (Duration::from_millis(50), Duration::from_secs(1));
+        let mut backoff = Backoff::new(first, most, fastrand::u64(..));
+        for host in (0..self.options.hosts.len()).cycle() {
+            match self.connected(host).await {
+                Ok(()) | Err(End::Unwanted) => return,
+                Err(End::Refused(error)) => return self.refuse(error).await,
+                Err(End::Broken(error)) if self.was_well() => {
+                    tracing::warn!(error = ?error, "the broker is gone; connecting again");
+                    backoff.reset();
+                }
+                Err(End::Broken(error)) => {
+                    tracing::debug!(error = ?error, "the broker cannot be used");
+                    self.give_up(&error);
+                    if self.away(&error, backoff.next_delay()).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Connects to one host, and works until that breaks.
+    async fn connected(&mut self, host: usize) -> Result<(), End> {
+        let host = self.options.hosts[host].clone();
+        let (broker, events) = Broker::open(&self.options, &self.names, &host).await?;
+        let done = self.work(broker, events).await;
+        // Whatever it was told and not shown yet is right all the same.
+        self.show();
+        done
+    }
+
+    /// Whether the last connection worked; it does not any more.
+    fn was_well(&self) -> bool {
+        self.standing.send_if_modified(|standing| {
+            let well = matches!(standing, Standing::Well);
+            if well {
+                *standing = Standing::Beginning;
+            }
+            well
+        })
+    }
+
+    /// Answers whoever waits for what may be lost.
+    fn give_up(&mut self, error: &Error) {
+        for waiter in self.written.lost(u64::MAX) {
+            waiter.refuse(|| again(error, Applied::Unknown));
+        }
+        self.standing.send_replace(Standing::Away(Arc::new(again(error, Applied::No))));
+    }
+
+    /// Answers whoever asks, until it is time to try again.
+    async fn away(&mut self, error: &Error, delay: Duration) -> Result<(), End> {
+        let answering = async {
+            while let Some(ask) = self.asks.recv().await {
+                ask.refuse(again(error, Applied::No));
+            }
+        };
+        match timeout(delay, answering).await {
+            Ok(()) => Err(End::Unwanted),
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Says for ever that nothing can be done.
+    async fn refuse(mut self, error: Error) {
+        for waiter in self.written.lost(u64::MAX) {
+            waiter.refuse(|| again(&error, Applied::Unknown));
+        }
+        self.replica.refuse(again(&error, Applied::No));
+        self.standing.send_replace(Standing::Refused);
+        while let Some(ask) = self.asks.recv().await {
+            ask.refuse(again(&error, Applied::No));
+        }
+        // A handle that is held without being used still ends with its owner.
+        sleep(Duration::ZERO).await;
+    }
+
+    /// The number of our next message.
+    pub(crate) fn number(&mut self) -> u64 {
+        self.n += 1;
+        self.n
+    }
+
+    /// An entry of ours as the body of a message, and its number.
+    pub(crate) fn entry(&mut self, entry: Entry) -> (u64, Vec<u8>) {
+        let hint = self.log.hint().or(self.hint);
+        let n = self.number();
+        let (era, from) = (hint.map(|hint| hint.era), hint.and_then(|hint| hint.from));
+        (n, record::write(&Envelope { by: self.me, n, era, from, entry }))
+    }
+
+    /// Takes a message of the log; the number of the entry, if it was ours.
+    pub(crate) fn take(&mut self, message: &Message) -> Result<Option<u64>, End> {
+        match self.log.take(message.offset, message.format(), message.body()) {
+            Taken::Began => {
+                (self.dirty, self.replaced) = (true, true);
+                Ok(None)
+            }
+            Taken::Junk => {
+                self.replica.skip(&format_args!("log {}", message.offset));
+                Ok(None)
+            }
+            Taken::Mine(n) => {
+                self.written.came_back(n, None);
+                Ok(Some(n))
+            }
+            Taken::Newer(format) => Err(End::Refused(newer(&format))),
+            Taken::Nothing => Ok(None),
+            Taken::Wrote(wrote) => {
+                self.lease(&wrote);
+                self.dirty = true;
+                self.ended.extend(wrote.ended);
+                if let Some(n) = wrote.mine {
+                    self.written.came_back(n, Some(wrote.outcome));
+                }
+                Ok(wrote.mine)
+            }
+        }
+    }
+}
+
+fn newer(format: &str) -> Error {
+    let message = "the log is written by a newer version; this one has to be upgraded";
+    Error::new(ErrorKind::Unsupported, message).with("format", format).with("known", record::FORMAT)
+}

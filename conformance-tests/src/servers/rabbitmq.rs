@@ -1,0 +1,131 @@
+//! RabbitMQ, with a name server of its own: Erlang's would go on running.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::keeper::{Server, Start};
+use super::{Recipe, command_as, directory_of, finish, free_port, program};
+use crate::target::Absent;
+
+const USER: &str = "rabbitmq";
+/// Where Debian keeps the programs themselves: those on the search path are
+/// scripts that become another user and write to the system's logs.
+const DIRECTORIES: [&str; 1] = ["/usr/lib/rabbitmq/bin"];
+
+/// A broker whose user `guest` has the password `guest`, and its name server.
+#[derive(Debug)]
+pub struct RabbitMq {
+    // Ends before the name server does.
+    server: Server,
+    _names: Server,
+    environment: Vec<(&'static str, String)>,
+}
+
+/// Starts a broker of its own.
+pub fn rabbitmq(recipe: &Recipe) -> Result<RabbitMq, Absent> {
+    let (server, epmd) =
+        (program("rabbitmq-server", &DIRECTORIES)?, program("epmd", &["/usr/bin"])?);
+    let ((port, address), (dist_port, dist), (names_port, names)) =
+        (free_port()?, free_port()?, free_port()?);
+    let base = recipe.data.clone().unwrap_or_else(std::env::temp_dir);
+    let directory = base.join(format!("portolan-rabbitmq-{}", address.port()));
+    directory_of(USER, &directory)?;
+    let environment = environment(&directory, address, dist, names);
+    settings(&directory, &recipe.arguments)?;
+    drop((port, dist_port, names_port));
+    let names = name_server(epmd, &directory, names)?;
+    let (variables, clock) = (environment.clone(), recipe.clock.clone());
+    let start: Start = Box::new(move || {
+        let mut command = command_as(USER, &server, clock.as_deref())?;
+        // Settings of the machine's own broker are not for this one.
+        command.env_clear().envs(variables.iter().map(|(name, value)| (name, value)));
+        Ok(command)
+    });
+    let server = Server::start(address, directory, start, is_ready)?;
+    Ok(RabbitMq { server, _names: names, environment })
+}
+
+impl RabbitMq {
+    /// Asks the broker's own command line, which takes a few seconds.
+    pub fn control(&self, arguments: &[&str]) -> Result<(), Absent> {
+        let mut command = command_as(USER, &program("rabbitmqctl", &DIRECTORIES)?, None)?;
+        command.env_clear().envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command.args(arguments).current_dir("/");
+        finish(command)
+    }
+}
+
+impl Deref for RabbitMq {
+    type Target = Server;
+
+    fn deref(&self) -> &Server {
+        &self.server
+    }
+}
+
+fn name_server(epmd: PathBuf, base: &Path, at: SocketAddr) -> Result<Server, Absent> {
+    let directory = base.join("names");
+    directory_of(USER, &directory)?;
+    let start: Start = Box::new(move || {
+        let mut command = command_as(USER, &epmd, None)?;
+        command.args(["-address", "127.0.0.1", "-port", &at.port().to_string()]);
+        Ok(command)
+    });
+    let accepts = |at| TcpStream::connect_timeout(&at, Duration::from_secs(1)).is_ok();
+    Server::start(at, directory, start, accepts)
+}
+
+fn environment(
+    directory: &Path,
+    at: SocketAddr,
+    dist: SocketAddr,
+    names: SocketAddr,
+) -> Vec<(&'static str, String)> {
+    let inside = |name: &str| directory.join(name).to_string_lossy().into_owned();
+    let port = |at: SocketAddr| at.port().to_string();
+    vec![
+        ("PATH", "/usr/sbin:/usr/bin:/sbin:/bin".to_owned()),
+        // Erlang's cookie is written here.
+        ("HOME", inside("")),
+        ("LANG", "C.UTF-8".to_owned()),
+        ("ERL_EPMD_PORT", port(names)),
+        ("ERL_EPMD_ADDRESS", "127.0.0.1".to_owned()),
+        ("ERL_FLAGS", "-kernel inet_dist_use_interface {127,0,0,1}".to_owned()),
+        ("RABBITMQ_NODENAME", format!("portolan{}@localhost", port(at))),
+        ("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1".to_owned()),
+        ("RABBITMQ_NODE_PORT", port(at)),
+        ("RABBITMQ_DIST_PORT", port(dist)),
+        ("RABBITMQ_BASE", inside("")),
+        ("RABBITMQ_MNESIA_BASE", inside("mnesia")),
+        ("RABBITMQ_LOG_BASE", inside("logs")),
+        ("RABBITMQ_CONFIG_FILE", inside("rabbitmq")),
+        ("RABBITMQ_CONF_ENV_FILE", inside("none.conf")),
+        ("RABBITMQ_ENABLED_PLUGINS_FILE", inside("enabled_plugins")),
+        ("RABBITMQ_PID_FILE", inside("pid")),
+    ]
+}
+
+/// Writes the broker's settings; no plugin is enabled.
+fn settings(directory: &Path, more: &[String]) -> Result<(), Absent> {
+    let lines = ["loopback_users = none".to_owned(), "log.console = false".to_owned()];
+    let settings = lines.iter().chain(more).fold(String::new(), |text, line| text + line + "\n");
+    let write = |name: &str, text: &str| {
+        let path = directory.join(name);
+        std::fs::write(&path, text).map_err(|error| Absent(format!("{path:?}: {error}")))
+    };
+    write("rabbitmq.conf", &settings)?;
+    write("enabled_plugins", "[].\n")
+}
+
+/// Whether it speaks AMQP.
+fn is_ready(address: SocketAddr) -> bool {
+    let Ok(mut stream) = TcpStream::connect_timeout(&address, Duration::from_secs(1)) else {
+        return false;
+    };
+    let _ = stream.set_read_timeout(Some(Duration::from_secs(1)));
+    let mut answer = [0; 8];
+    stream.write_all(b"AMQP\0\0\x09\x01").and_then(|()| stream.read_exact(&mut answer)).is_ok()
+}
