@@ -68,6 +68,12 @@ pub(crate) struct Broker {
     pub(crate) beats: Consumer,
 }
 
+/// Both connections, before anything is said on them.
+pub(crate) struct Lines {
+    publisher: Line,
+    reader: Line,
+}
+
 /// What the broker says of its connections.
 pub(crate) type Events = SelectAll<BoxStream<'static, Event>>;
 
@@ -86,14 +92,13 @@ pub(crate) struct Message {
 }
 
 impl Broker {
-    /// Connects to one host, and declares what is missing.
+    /// Declares what is missing, and listens.
     pub(crate) async fn open(
+        lines: Lines,
         options: &AmqpOptions,
         names: &Names,
-        host: &(String, u16),
     ) -> Result<(Self, Events)> {
-        let line = || Line::open(options, host);
-        let (publisher, reader) = tokio::try_join!(line(), line())?;
+        let Lines { publisher, reader } = lines;
         let declaring = async {
             log_queue(&reader.connection, &names.log, options.retention).await?;
             let channel = publisher.connection.create_channel().await.map_err(fault)?;
@@ -109,7 +114,8 @@ impl Broker {
         let (channel, queue, beats) = declared?;
         let events = [&publisher, &reader].map(|line| line.connection.events_listener().boxed());
         let events = events.into_iter().collect();
-        Ok((Self { publisher, reader, channel, names: names.clone(), queue, beats }, events))
+        let broker = Self { publisher, reader, channel, names: names.clone(), queue, beats };
+        Ok((broker, events))
     }
 
     /// Reads the log from `start` on.
@@ -237,6 +243,15 @@ impl Start {
             Self::Last => AMQPValue::LongString("last".into()),
             Self::At(offset) => AMQPValue::LongLongInt(i64::try_from(offset).unwrap_or(i64::MAX)),
         }
+    }
+}
+
+impl Lines {
+    /// Connects to one host.
+    pub(crate) async fn open(options: &AmqpOptions, host: &(String, u16)) -> Result<Self> {
+        let line = || Line::open(options, host);
+        let (publisher, reader) = tokio::try_join!(line(), line())?;
+        Ok(Self { publisher, reader })
     }
 }
 

@@ -113,6 +113,7 @@ impl Pump<'_> {
             self.pursuit.compare();
             self.flush();
             self.pursuit.standing.send_replace(Standing::Well);
+            std::mem::take(&mut self.pursuit.held).into_iter().for_each(|ask| self.handle(ask));
             loop {
                 self.step().await?;
             }

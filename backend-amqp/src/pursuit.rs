@@ -9,7 +9,7 @@ use registry_api::{Applied, Error, ErrorKind, InstanceRef, Result};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 
-use crate::broker::{Broker, Message};
+use crate::broker::{Broker, Lines, Message};
 use crate::clocks::Clocks;
 use crate::desk::Ask;
 use crate::fault::again;
@@ -24,14 +24,21 @@ use crate::replica::Replica;
 /// the connections are believed.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(1500);
 
+/// Before another try that somebody asks for, however many do.
+const REST: Duration = Duration::from_millis(50);
+
 /// How things stand.
 #[derive(Clone, Debug)]
 pub(crate) enum Standing {
     /// Nothing is known yet.
     Beginning,
     Well,
-    /// The broker was tried in vain, and is tried again.
-    Away(Arc<Error>),
+    /// The broker was tried in vain, and is tried again. One that was reached may
+    /// have started just now, and not have found its queues yet.
+    Away {
+        error: Arc<Error>,
+        reached: bool,
+    },
     /// For ever.
     Refused,
 }
@@ -59,6 +66,10 @@ pub(crate) struct Pursuit {
     /// It does not follow on what is shown.
     pub(crate) replaced: bool,
     pub(crate) asks: mpsc::Receiver<Ask>,
+    /// Those that made us try again before it was time.
+    pub(crate) held: Vec<Ask>,
+    /// Whether the broker let us in.
+    reached: bool,
     pub(crate) standing: watch::Sender<Standing>,
 }
 
@@ -101,6 +112,8 @@ impl Pursuit {
             dirty: false,
             replaced: false,
             asks,
+            held: Vec::new(),
+            reached: false,
             standing,
         }
     }
@@ -130,8 +143,10 @@ impl Pursuit {
 
     /// Connects to one host, and works until that breaks.
     async fn connected(&mut self, host: usize) -> Result<(), End> {
-        let host = self.options.hosts[host].clone();
-        let (broker, events) = Broker::open(&self.options, &self.names, &host).await?;
+        self.reached = false;
+        let lines = Lines::open(&self.options, &self.options.hosts[host]).await?;
+        self.reached = true;
+        let (broker, events) = Broker::open(lines, &self.options, &self.names).await?;
         let done = self.work(broker, events).await;
         // Whatever it was told and not shown yet is right all the same.
         self.show();
@@ -154,18 +169,22 @@ impl Pursuit {
         for waiter in self.written.lost(u64::MAX) {
             waiter.refuse(|| again(error, Applied::Unknown));
         }
-        self.standing.send_replace(Standing::Away(Arc::new(again(error, Applied::No))));
+        let (error, reached) = (Arc::new(again(error, Applied::No)), self.reached);
+        self.standing.send_replace(Standing::Away { error, reached });
     }
 
-    /// Answers whoever asks, until it is time to try again.
+    /// Answers who asked, and waits until it is time to try again: sooner, if
+    /// somebody asks meanwhile.
     async fn away(&mut self, error: &Error, delay: Duration) -> Result<(), End> {
-        let answering = async {
-            while let Some(ask) = self.asks.recv().await {
-                ask.refuse(again(error, Applied::No));
+        let answers = self.held.drain(..).chain(std::iter::from_fn(|| self.asks.try_recv().ok()));
+        answers.for_each(|ask| ask.refuse(again(error, Applied::No)));
+        match timeout(delay, self.asks.recv()).await {
+            Ok(None) => Err(End::Unwanted),
+            Ok(Some(ask)) => {
+                self.held.push(ask);
+                sleep(REST).await;
+                Ok(())
             }
-        };
-        match timeout(delay, answering).await {
-            Ok(()) => Err(End::Unwanted),
             Err(_) => Ok(()),
         }
     }
@@ -180,8 +199,6 @@ impl Pursuit {
         while let Some(ask) = self.asks.recv().await {
             ask.refuse(again(&error, Applied::No));
         }
-        // A handle that is held without being used still ends with its owner.
-        sleep(Duration::ZERO).await;
     }
 
     /// The number of our next message.

@@ -51,8 +51,11 @@ impl AmqpRegistry {
         let history = options.history;
         let pursuit = Pursuit::new(options, Arc::clone(&replica), asks, standing);
         let pursuit = AbortOnDropHandle::new(tokio::spawn(pursuit.run()));
-        let begun = timeout(patience, begun(stands, &replica)).await;
-        begun.unwrap_or_else(|_| Err(silent()))?;
+        let last = stands.clone();
+        match timeout(patience, begun(stands, &replica)).await {
+            Ok(begun) => begun?,
+            Err(_) => return Err(last_error(&last.borrow())),
+        }
         let limits =
             Limits::new().with_detection_slack(DETECTION_SLACK).with_watch_backlog(history);
         let capabilities = Capability::ALL.into_iter();
@@ -62,12 +65,25 @@ impl AmqpRegistry {
     }
 }
 
-/// Returns when the log can be used, or the first time it cannot.
+/// Why it takes so long.
+fn last_error(standing: &Standing) -> Error {
+    match standing {
+        Standing::Away { error, .. } => again(error, Applied::No),
+        Standing::Beginning | Standing::Refused | Standing::Well => silent(),
+    }
+}
+
+/// Returns when the log can be used, or when it is known that it cannot.
 async fn begun(mut stands: watch::Receiver<Standing>, replica: &Replica) -> Result<()> {
-    let decided = stands.wait_for(|standing| !matches!(standing, Standing::Beginning)).await;
+    let decided = |standing: &Standing| match standing {
+        Standing::Beginning => false,
+        Standing::Away { error, reached } => !reached || !error.is_retryable(),
+        Standing::Refused | Standing::Well => true,
+    };
+    let stands = stands.wait_for(decided).await;
     let closed = || Error::new(ErrorKind::Closed, "the handle was closed");
-    match &*decided.map_err(|_| closed())? {
-        Standing::Away(error) => Err(again(error, Applied::No)),
+    match &*stands.map_err(|_| closed())? {
+        Standing::Away { error, .. } => Err(again(error, Applied::No)),
         Standing::Refused => Err(replica.refusal().unwrap_or_else(closed)),
         Standing::Beginning | Standing::Well => Ok(()),
     }

@@ -142,14 +142,19 @@ fn keep(mut child: Child, launch: &dyn Fn() -> Result<Child, Absent>, asked: &mp
 
 /// Signals the server and everything it started.
 fn send(signal: &str, child: &Child) -> Result<(), Absent> {
-    let pid = child.id();
-    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
-    let children = children.unwrap_or_default();
     let mut kill = Command::new("kill");
-    kill.arg(format!("-{signal}")).arg(pid.to_string()).args(children.split_whitespace());
+    kill.arg(format!("-{signal}")).args(family(&child.id().to_string()));
     // A child may have ended meanwhile.
     kill.stderr(Stdio::null());
     kill.status().map(drop).map_err(|error| Absent(format!("kill: {error}")))
+}
+
+/// A process, and all that descend from it.
+fn family(pid: &str) -> Vec<String> {
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    let children = children.unwrap_or_default();
+    let descend = children.split_whitespace().flat_map(family);
+    std::iter::once(pid.to_owned()).chain(descend).collect()
 }
 
 #[allow(clippy::disallowed_methods)] // A thread of its own, waiting for another program.

@@ -82,6 +82,35 @@ fn is_root() -> bool {
 fn command_as(user: &str, program: &Path, clock: Option<&Path>) -> Result<Command, Absent> {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL"]);
+    become_user(&mut command, user, program, clock)?;
+    Ok(command)
+}
+
+/// The same for a program that starts others, whatever becomes of it: they are
+/// in a world of processes that ends with it.
+fn command_with_children_as(
+    user: &str,
+    program: &Path,
+    clock: Option<&Path>,
+) -> Result<Command, Absent> {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--", "unshare", "--pid", "--fork", "--kill-child"]);
+    if !is_root() {
+        command.args(["--user", "--map-current-user"]);
+    }
+    // Who becomes another user is no longer told of the end of others.
+    command.args(["--", "setpriv", "--pdeathsig", "KILL"]);
+    become_user(&mut command, user, program, clock)?;
+    Ok(command)
+}
+
+/// The rest of a `setpriv` that becomes a user and runs a program.
+fn become_user(
+    command: &mut Command,
+    user: &str,
+    program: &Path,
+    clock: Option<&Path>,
+) -> Result<(), Absent> {
     if is_root() {
         command.args([&format!("--reuid={user}"), &format!("--regid={user}"), "--clear-groups"]);
     }
@@ -92,7 +121,7 @@ fn command_as(user: &str, program: &Path, clock: Option<&Path>) -> Result<Comman
         command.arg("env").args(moved_clock(clock)?);
     }
     command.arg(program);
-    Ok(command)
+    Ok(())
 }
 
 /// Runs a command to its end.

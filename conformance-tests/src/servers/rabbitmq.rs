@@ -1,13 +1,16 @@
-//! RabbitMQ, with a name server of its own: Erlang's would go on running.
+//! RabbitMQ, in a world of processes of its own: Erlang's name server would go on
+//! running.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::ops::Deref;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use super::keeper::{Server, Start};
-use super::{Recipe, command_as, directory_of, finish, free_port, program};
+use super::{
+    Recipe, command_as, command_with_children_as, directory_of, finish, free_port, program,
+};
 use crate::target::Absent;
 
 const USER: &str = "rabbitmq";
@@ -15,19 +18,16 @@ const USER: &str = "rabbitmq";
 /// scripts that become another user and write to the system's logs.
 const DIRECTORIES: [&str; 1] = ["/usr/lib/rabbitmq/bin"];
 
-/// A broker whose user `guest` has the password `guest`, and its name server.
+/// A broker whose user `guest` has the password `guest`.
 #[derive(Debug)]
 pub struct RabbitMq {
-    // Ends before the name server does.
     server: Server,
-    _names: Server,
     environment: Vec<(&'static str, String)>,
 }
 
 /// Starts a broker of its own.
 pub fn rabbitmq(recipe: &Recipe) -> Result<RabbitMq, Absent> {
-    let (server, epmd) =
-        (program("rabbitmq-server", &DIRECTORIES)?, program("epmd", &["/usr/bin"])?);
+    let server = program("rabbitmq-server", &DIRECTORIES)?;
     let ((port, address), (dist_port, dist), (names_port, names)) =
         (free_port()?, free_port()?, free_port()?);
     let base = recipe.data.clone().unwrap_or_else(std::env::temp_dir);
@@ -36,16 +36,15 @@ pub fn rabbitmq(recipe: &Recipe) -> Result<RabbitMq, Absent> {
     let environment = environment(&directory, address, dist, names);
     settings(&directory, &recipe.arguments)?;
     drop((port, dist_port, names_port));
-    let names = name_server(epmd, &directory, names)?;
     let (variables, clock) = (environment.clone(), recipe.clock.clone());
     let start: Start = Box::new(move || {
-        let mut command = command_as(USER, &server, clock.as_deref())?;
+        let mut command = command_with_children_as(USER, &server, clock.as_deref())?;
         // Settings of the machine's own broker are not for this one.
         command.env_clear().envs(variables.iter().map(|(name, value)| (name, value)));
         Ok(command)
     });
     let server = Server::start(address, directory, start, is_ready)?;
-    Ok(RabbitMq { server, _names: names, environment })
+    Ok(RabbitMq { server, environment })
 }
 
 impl RabbitMq {
@@ -64,18 +63,6 @@ impl Deref for RabbitMq {
     fn deref(&self) -> &Server {
         &self.server
     }
-}
-
-fn name_server(epmd: PathBuf, base: &Path, at: SocketAddr) -> Result<Server, Absent> {
-    let directory = base.join("names");
-    directory_of(USER, &directory)?;
-    let start: Start = Box::new(move || {
-        let mut command = command_as(USER, &epmd, None)?;
-        command.args(["-address", "127.0.0.1", "-port", &at.port().to_string()]);
-        Ok(command)
-    });
-    let accepts = |at| TcpStream::connect_timeout(&at, Duration::from_secs(1)).is_ok();
-    Server::start(at, directory, start, accepts)
 }
 
 fn environment(

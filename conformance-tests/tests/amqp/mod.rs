@@ -42,11 +42,21 @@ impl Target for AmqpTarget {
     }
 
     async fn open_alone(&self) -> Result<Box<dyn World>, Absent> {
-        Ok(Box::new(AmqpWorld::open(start(&Recipe::default())?).await?))
+        Ok(Box::new(alone(&Recipe::default()).await?))
     }
 }
 
-/// A broker of one's own.
+/// A broker of one's own, which may be killed.
+///
+/// RabbitMQ 3.10 forgets which streams it has when it is killed within a second
+/// of making its first one: it writes down that there are any every half second.
+pub(crate) async fn alone(recipe: &Recipe) -> Result<AmqpWorld, Absent> {
+    let world = AmqpWorld::open(start(recipe)?).await?;
+    world.make_a_stream("first").await;
+    tokio::time::sleep(std::time::Duration::from_millis(1200)).await;
+    Ok(world)
+}
+
 pub(crate) fn start(recipe: &Recipe) -> Result<Arc<RabbitMq>, Absent> {
     rabbitmq(recipe).map(Arc::new)
 }

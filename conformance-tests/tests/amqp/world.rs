@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use conformance_tests::proxy::{Mode, Proxy};
 use conformance_tests::servers::RabbitMq;
 use conformance_tests::{Absent, Handles, Link, Linked, Machine, Pace, World};
-use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions};
+use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use portolan::{Namespace, Registry, Result, SystemClock};
 
@@ -54,6 +55,15 @@ impl AmqpWorld {
         let connection = opened.expect("the broker was started");
         let channel = connection.create_channel().await.expect("a channel");
         (connection, channel)
+    }
+
+    /// Declares a stream.
+    pub(crate) async fn make_a_stream(&self, name: &str) {
+        let (_connection, channel) = self.stranger().await;
+        let mut stream = FieldTable::default();
+        stream.insert("x-queue-type".into(), AMQPValue::LongString("stream".into()));
+        let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+        channel.queue_declare(name.into(), durable, stream).await.expect("a stream");
     }
 
     /// What the queues and exchanges of the default namespace are called.
