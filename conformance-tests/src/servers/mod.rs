@@ -2,6 +2,7 @@
 //! data on a free port of the loopback, as a user without rights, and ended
 //! with the test, however that ends.
 
+mod clock;
 mod etcd;
 mod keeper;
 mod mariadb;
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+pub use self::clock::MovedClock;
 pub use self::etcd::{etcd, etcd_cluster};
 pub use self::keeper::Server;
 pub use self::mariadb::mariadb;

@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use backend_amqp::{AmqpOptions, AmqpRegistry};
-use conformance_tests::servers::{RabbitMq, Recipe, rabbitmq};
+use conformance_tests::servers::{MovedClock, RabbitMq, Recipe, rabbitmq};
 use conformance_tests::{Absent, Target, World};
 use portolan::{Capabilities, Capability, Info, Limits, Namespace, Registry, Result, SystemClock};
 
@@ -42,7 +42,9 @@ impl Target for AmqpTarget {
     }
 
     async fn open_alone(&self) -> Result<Box<dyn World>, Absent> {
-        Ok(Box::new(alone(&Recipe::default()).await?))
+        let clock = MovedClock::new()?;
+        let recipe = Recipe { clock: Some(clock.file().to_owned()), ..Recipe::default() };
+        Ok(Box::new(alone(&recipe).await?.with_clock(clock)))
     }
 }
 

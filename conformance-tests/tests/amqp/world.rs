@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use conformance_tests::proxy::{Mode, Proxy};
-use conformance_tests::servers::RabbitMq;
+use conformance_tests::servers::{MovedClock, RabbitMq};
 use conformance_tests::{Absent, Handles, Link, Linked, Machine, Pace, World};
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
@@ -19,6 +19,7 @@ pub(crate) struct AmqpWorld {
     proxy: Proxy,
     link: Link,
     prefix: String,
+    clock: Option<MovedClock>,
 }
 
 impl AmqpWorld {
@@ -26,7 +27,13 @@ impl AmqpWorld {
         let link = Link::new();
         let proxy = Proxy::start(broker.address(), link.clone()).await;
         let proxy = proxy.map_err(|error| Absent(format!("no proxy: {error}")))?;
-        Ok(Self { broker, proxy, link, prefix: format!("test-{:016x}", random()) })
+        let prefix = format!("test-{:016x}", random());
+        Ok(Self { broker, proxy, link, prefix, clock: None })
+    }
+
+    /// The same, where the broker's clock is this one.
+    pub(crate) fn with_clock(self, clock: MovedClock) -> Self {
+        Self { clock: Some(clock), ..self }
     }
 
     /// The URL of the broker behind its proxy.
@@ -103,6 +110,10 @@ impl World for AmqpWorld {
 
     fn machine(&self) -> Option<&dyn Machine> {
         Some(self)
+    }
+
+    fn jump_wall_clock(&self, seconds: i64) -> Option<()> {
+        self.clock.as_ref()?.jump(seconds)
     }
 
     async fn plant_junk(&self) -> Option<()> {

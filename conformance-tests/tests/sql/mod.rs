@@ -12,7 +12,7 @@ use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use backend_sql::{SqlOptions, SqlRegistry};
-use conformance_tests::servers::{Recipe, Server, mariadb, postgres};
+use conformance_tests::servers::{MovedClock, Recipe, Server, mariadb, postgres};
 use conformance_tests::{Absent, Link, Target, World};
 use portolan::{Capabilities, Capability, Info, Limits, Namespace, Registry, Result, SystemClock};
 
@@ -129,7 +129,7 @@ impl Target for ServerTarget {
     }
 
     async fn open_alone(&self) -> Result<Box<dyn World>, Absent> {
-        let clock = world::MovedClock::new()?;
+        let clock = MovedClock::new()?;
         let recipe = Recipe { clock: Some(clock.file().to_owned()), ..Recipe::default() };
         let server = Arc::new(self.kind.start(&recipe)?);
         let url = self.kind.url(&server);

@@ -1,11 +1,10 @@
 //! A database on a server, for one case.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use conformance_tests::proxy::{Mode, Proxy};
-use conformance_tests::servers::Server;
+use conformance_tests::servers::{MovedClock, Server};
 use conformance_tests::{Absent, Handles, Link, Machine, Pace, World};
 use portolan::{LeaseTerms, Namespace, Registry, Result, SystemClock};
 
@@ -111,41 +110,6 @@ pub(crate) struct Direct(pub(crate) String);
 impl Handles for Direct {
     async fn open(&self) -> Result<Arc<dyn Registry>> {
         open(&self.0, &Namespace::default()).await
-    }
-}
-
-/// The offset of a server's clock, in a file that the server reads.
-pub(crate) struct MovedClock {
-    file: PathBuf,
-    seconds: std::sync::Mutex<i64>,
-}
-
-impl MovedClock {
-    pub(crate) fn new() -> Result<Self, Absent> {
-        let name = format!("portolan-clock-{}-{:x}", std::process::id(), random());
-        let clock = Self { file: std::env::temp_dir().join(name), seconds: Default::default() };
-        clock.jump(0).ok_or_else(|| Absent("the file for the clock cannot be written".into()))?;
-        Ok(clock)
-    }
-
-    pub(crate) fn file(&self) -> &Path {
-        &self.file
-    }
-
-    /// Moves the clock, from where it is.
-    pub(crate) fn jump(&self, by: i64) -> Option<()> {
-        let mut seconds = self.seconds.lock().ok()?;
-        *seconds += by;
-        // Renamed into place: a reader sees one offset or the other.
-        let draft = self.file.with_extension("new");
-        std::fs::write(&draft, format!("{:+}\n", *seconds)).ok()?;
-        std::fs::rename(&draft, &self.file).ok()
-    }
-}
-
-impl Drop for MovedClock {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.file);
     }
 }
 
