@@ -385,12 +385,15 @@ async fn hear(connection: &Connection, fanout: &str) -> Result<(String, Consumer
             auto_delete: true,
             ..QueueDeclareOptions::default()
         };
-        let queue = channel.queue_declare("".into(), own, none()).await?;
-        let (name, bound) = (queue.name().clone(), QueueBindOptions::default());
-        channel.queue_bind(name.clone(), fanout.into(), "".into(), bound, none()).await?;
+        // A name below ours: whoever has rights on those needs no other.
+        let queue = format!("{fanout}.{:016x}", fastrand::u64(..));
+        let name = || (&*queue).into();
+        channel.queue_declare(name(), own, none()).await?;
+        let bound = QueueBindOptions::default();
+        channel.queue_bind(name(), fanout.into(), "".into(), bound, none()).await?;
         let unasked = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
-        let beats = channel.basic_consume(name.clone(), "".into(), unasked, none()).await?;
-        Ok((name.as_str().to_owned(), beats))
+        let beats = channel.basic_consume(name(), "".into(), unasked, none()).await?;
+        Ok((queue, beats))
     };
     hearing.await.map_err(fault)
 }

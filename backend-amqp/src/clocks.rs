@@ -23,7 +23,7 @@ pub(crate) struct Clocks {
     /// A beat brought somebody back.
     revived: bool,
     /// Who is to be delisted, and when that is to be proposed.
-    pub(crate) gone: Option<(Timestamp, Vec<InstanceRef>)>,
+    pub(crate) gone: Option<(Timestamp, Vec<Delist>)>,
 }
 
 impl Pursuit {
@@ -112,23 +112,25 @@ impl Pursuit {
         let Some(folding) = self.log.folding_mut() else { return };
         let (told, delists) = folding.state.propose(transitions);
         self.dirty |= told;
-        if !delists.is_empty() {
-            let spread = Duration::from_millis(fastrand::u64(..SPREAD_MS));
-            let life = |d: Delist| InstanceRef { id: d.id, epoch: d.epoch };
-            let (_, gone) = self
-                .clocks
-                .gone
-                .get_or_insert_with(|| (self.replica.clock.now() + spread, Vec::new()));
-            gone.extend(delists.into_iter().map(life));
+        if delists.is_empty() {
+            return;
         }
+        let spread = Duration::from_millis(fastrand::u64(..SPREAD_MS));
+        let due = self.replica.clock.now() + spread;
+        let (_, gone) = self.clocks.gone.get_or_insert_with(|| (due, Vec::new()));
+        gone.extend(delists);
     }
 
     /// The proposal that is due, unless somebody else has made it.
     pub(crate) fn proposal(&mut self, now: Timestamp) -> Option<Command> {
         let (_, gone) = self.clocks.gone.take_if(|(due, _)| *due <= now)?;
         let catalogue = self.log.folding()?.state.catalogue();
-        let delists: Vec<_> =
-            gone.iter().filter_map(|life| catalogue.delist_command(life)).collect();
+        // As it was judged: who has connected or beaten since is another.
+        let stands = |delist: &Delist| {
+            let life = InstanceRef { id: delist.id.clone(), epoch: delist.epoch };
+            catalogue.delist_command(&life).as_ref() == Some(delist)
+        };
+        let delists: Vec<_> = gone.into_iter().filter(stands).collect();
         (!delists.is_empty()).then_some(Command::Delist(delists))
     }
 

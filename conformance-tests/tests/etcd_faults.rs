@@ -2,6 +2,7 @@
 //! disk, a restored snapshot, lost leases, rights, certificates.
 #![allow(missing_docs)]
 
+mod certificates;
 mod equal;
 mod etcd;
 mod etcd_own;

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use super::keeper::{Server, Start};
 use super::{
-    Recipe, command_as, command_with_children_as, directory_of, finish, free_port, program,
+    Recipe, TlsRecipe, command_as, command_with_children_as, directory_of, finish, free_port,
+    program,
 };
 use crate::target::Absent;
 
@@ -33,8 +34,13 @@ pub fn rabbitmq(recipe: &Recipe) -> Result<RabbitMq, Absent> {
     let base = recipe.data.clone().unwrap_or_else(std::env::temp_dir);
     let directory = base.join(format!("portolan-rabbitmq-{}", address.port()));
     directory_of(USER, &directory)?;
-    let environment = environment(&directory, address, dist, names);
-    settings(&directory, &recipe.arguments)?;
+    let mut environment = environment(&directory, dist, names);
+    let mut settings = recipe.arguments.clone();
+    match &recipe.tls {
+        Some(tls) => settings.extend(encrypted(tls, address)),
+        None => environment.push(("RABBITMQ_NODE_PORT", address.port().to_string())),
+    }
+    write_settings(&directory, &settings)?;
     drop((port, dist_port, names_port));
     let (variables, clock) = (environment.clone(), recipe.clock.clone());
     let start: Start = Box::new(move || {
@@ -43,6 +49,7 @@ pub fn rabbitmq(recipe: &Recipe) -> Result<RabbitMq, Absent> {
         command.env_clear().envs(variables.iter().map(|(name, value)| (name, value)));
         Ok(command)
     });
+    let is_ready = if recipe.tls.is_some() { accepts } else { is_ready };
     let server = Server::start(address, directory, start, is_ready)?;
     Ok(RabbitMq { server, environment })
 }
@@ -67,7 +74,6 @@ impl Deref for RabbitMq {
 
 fn environment(
     directory: &Path,
-    at: SocketAddr,
     dist: SocketAddr,
     names: SocketAddr,
 ) -> Vec<(&'static str, String)> {
@@ -81,9 +87,8 @@ fn environment(
         ("ERL_EPMD_PORT", port(names)),
         ("ERL_EPMD_ADDRESS", "127.0.0.1".to_owned()),
         ("ERL_FLAGS", "-kernel inet_dist_use_interface {127,0,0,1}".to_owned()),
-        ("RABBITMQ_NODENAME", format!("portolan{}@localhost", port(at))),
+        ("RABBITMQ_NODENAME", format!("portolan{}@localhost", port(dist))),
         ("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1".to_owned()),
-        ("RABBITMQ_NODE_PORT", port(at)),
         ("RABBITMQ_DIST_PORT", port(dist)),
         ("RABBITMQ_BASE", inside("")),
         ("RABBITMQ_MNESIA_BASE", inside("mnesia")),
@@ -96,7 +101,7 @@ fn environment(
 }
 
 /// Writes the broker's settings; no plugin is enabled.
-fn settings(directory: &Path, more: &[String]) -> Result<(), Absent> {
+fn write_settings(directory: &Path, more: &[String]) -> Result<(), Absent> {
     let lines = ["loopback_users = none".to_owned(), "log.console = false".to_owned()];
     let settings = lines.iter().chain(more).fold(String::new(), |text, line| text + line + "\n");
     let write = |name: &str, text: &str| {
@@ -105,6 +110,24 @@ fn settings(directory: &Path, more: &[String]) -> Result<(), Absent> {
     };
     write("rabbitmq.conf", &settings)?;
     write("enabled_plugins", "[].\n")
+}
+
+/// Settings of a broker that speaks TLS and nothing else.
+fn encrypted(tls: &TlsRecipe, at: SocketAddr) -> [String; 7] {
+    [
+        "listeners.tcp = none".to_owned(),
+        format!("listeners.ssl.default = {at}"),
+        format!("ssl_options.cacertfile = {}", tls.ca.display()),
+        format!("ssl_options.certfile = {}", tls.cert.display()),
+        format!("ssl_options.keyfile = {}", tls.key.display()),
+        "ssl_options.verify = verify_peer".to_owned(),
+        "ssl_options.fail_if_no_peer_cert = true".to_owned(),
+    ]
+}
+
+/// Whether it accepts connections: all that can be told without a certificate.
+fn accepts(address: SocketAddr) -> bool {
+    TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok()
 }
 
 /// Whether it speaks AMQP.

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use conformance_tests::fixtures::{beat, instance, life, query, registration, scope};
-use conformance_tests::servers::{Recipe, TlsRecipe, etcd};
+use conformance_tests::servers::{Recipe, etcd};
 use etcd_client::Permission;
 use portolan::{
     BeatOutcome, ErrorKind, LeaseTerms, RegistrationMode, Registry, RegistryExt, WatchFrom,
 };
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
 use super::{Outcome, Place, broken, check, next, soon};
+use crate::certificates::Certificates;
 use crate::etcd::EtcdWorld;
 
 const PASSWORD: &str = "secret-of-svc";
@@ -107,79 +107,25 @@ pub(super) async fn a_token_that_ended_is_renewed_on_every_lane(
     Ok(())
 }
 
-/// A key and a certificate, as files.
-struct Files {
-    cert: std::path::PathBuf,
-    key: std::path::PathBuf,
-}
-
-fn authority() -> Result<CertifiedIssuer<'static, KeyPair>, rcgen::Error> {
-    let mut params = CertificateParams::new(Vec::new())?;
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    CertifiedIssuer::self_signed(params, KeyPair::generate()?)
-}
-
-fn signed(
-    by: &CertifiedIssuer<'static, KeyPair>,
-    directory: &std::path::Path,
-    name: &str,
-) -> Result<Files, Box<dyn std::error::Error>> {
-    let key = KeyPair::generate()?;
-    let params = CertificateParams::new(vec!["127.0.0.1".to_owned(), "localhost".to_owned()])?;
-    let cert = params.signed_by(&key, by)?;
-    let files = Files {
-        cert: directory.join(format!("{name}.pem")),
-        key: directory.join(format!("{name}.key")),
-    };
-    std::fs::write(&files.cert, cert.pem())?;
-    std::fs::write(&files.key, key.serialize_pem())?;
-    Ok(files)
-}
-
 pub(super) async fn certificates_are_checked_both_ways(_: &Place) -> Result<(), Outcome> {
-    let directory = std::env::temp_dir().join(format!("portolan-tls-{:x}", crate::etcd::random()));
-    std::fs::create_dir_all(&directory).map_err(|error| Outcome::Broken(error.to_string()))?;
-    let made = certificates(&directory).await;
-    let _ = std::fs::remove_dir_all(&directory);
-    made
-}
-
-async fn certificates(directory: &std::path::Path) -> Result<(), Outcome> {
-    let bad = |error: Box<dyn std::error::Error>| Outcome::Broken(error.to_string());
-    let (ours, others) =
-        (authority().map_err(|e| bad(e.into()))?, authority().map_err(|e| bad(e.into()))?);
-    let (ca, wrong) = (directory.join("ca.pem"), directory.join("wrong.pem"));
-    std::fs::write(&ca, ours.pem()).map_err(|e| bad(e.into()))?;
-    std::fs::write(&wrong, others.pem()).map_err(|e| bad(e.into()))?;
-    let server = signed(&ours, directory, "server").map_err(bad)?;
-    let client = signed(&ours, directory, "client").map_err(bad)?;
-    let stranger = signed(&others, directory, "stranger").map_err(bad)?;
-    let tls = TlsRecipe { ca: ca.clone(), cert: server.cert, key: server.key };
-    let server = etcd(&Recipe { tls: Some(tls), ..Recipe::default() })?;
-    let url = |ca: &std::path::Path, files: &Files| {
-        format!(
-            "etcds://{}/shop?ca={}&cert={}&key={}",
-            server.address(),
-            ca.display(),
-            files.cert.display(),
-            files.key.display()
-        )
-    };
+    let certificates = Certificates::make()?;
+    let tls = Some(certificates.server());
+    let server = etcd(&Recipe { tls, ..Recipe::default() })?;
+    let url = |parameters: &str| format!("etcds://{}/shop{parameters}", server.address());
     let open = |url: String| async move { crate::etcd::open(&url, &Default::default()).await };
-    soon("it is ready", || async { Ok(open(url(&ca, &client)).await.is_ok()) }).await?;
-    works(&*open(url(&ca, &client)).await?).await?;
+    let good = url(&certificates.good());
+    soon("it is ready", || async { Ok(open(good.clone()).await.is_ok()) }).await?;
+    works(&*open(good.clone()).await?).await?;
     let plain = format!("etcd://{}/shop", server.address());
-    let nameless = format!("etcds://{}/shop?ca={}", server.address(), ca.display());
-    for url in [url(&wrong, &client), url(&ca, &stranger), nameless, plain] {
+    for url in certificates.bad().iter().map(|bad| url(bad)).chain([plain]) {
         let error = open(url.clone()).await.err();
         let error = error.ok_or_else(|| Outcome::Broken(format!("{url} was let in")))?;
         let kind = error.kind();
         let fits = [ErrorKind::Unavailable, ErrorKind::Timeout].contains(&kind);
         check(fits, format_args!("{url}: {error:?}"))?;
     }
-    let missing = url(&directory.join("nowhere.pem"), &client);
-    let error =
-        open(missing).await.err().ok_or_else(|| Outcome::Broken("no CA, no error".into()))?;
+    let missing = open(url(&certificates.missing())).await.err();
+    let error = missing.ok_or_else(|| Outcome::Broken("no CA, no error".into()))?;
     check(error.kind() == ErrorKind::InvalidArgument, format_args!("{error:?}"))?;
     check(error.context("field") == Some("ca"), format_args!("{error:?}"))
 }
