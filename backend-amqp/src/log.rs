@@ -271,3 +271,182 @@ fn lives(command: &Command) -> Vec<InstanceRef> {
         | Command::Renew(_) => Vec::new(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use registry_api::kernel::Catalogue;
+    use registry_api::{
+        Address, Epoch, InstanceId, InstanceSpec, Offer, Owner, Registration, RegistrationMode,
+        ServiceName, ServiceSpec,
+    };
+
+    use super::*;
+    use crate::draft;
+    use crate::record::{FORMAT, Part, write};
+
+    const ERA: Era = Era(5);
+    const ME: u64 = 1;
+
+    #[derive(Clone, Debug)]
+    enum Op {
+        Write(Entry),
+        /// Of a log that never began.
+        Void(Entry),
+        Junk,
+        /// Of what the log holds so far, written while others go on writing; the
+        /// last parts may be missing.
+        Snapshot {
+            missing: bool,
+        },
+    }
+
+    fn id(n: u8) -> InstanceId {
+        InstanceId::parse(&format!("i{n}")).unwrap()
+    }
+
+    fn entry() -> impl Strategy<Value = Entry> {
+        let spec = |n: u8, epoch: Option<u64>, weight: u32| {
+            let address = Address::parse("tcp://10.0.0.1:1").unwrap();
+            let offer = Offer::new(ServiceName::parse("s").unwrap(), address).with_weight(weight);
+            let mut spec = InstanceSpec::new(id(n), [offer]);
+            spec.epoch = epoch.map(Epoch);
+            spec
+        };
+        let life = |n: u8, epoch: u64| InstanceRef { id: id(n), epoch: Epoch(epoch) };
+        let register = |name: u8| {
+            let service = ServiceSpec::new(ServiceName::parse(&format!("s{name}")).unwrap());
+            let owner = Owner::parse("o").unwrap();
+            Registration::new(owner, RegistrationMode::Merge, vec![service])
+        };
+        let (ids, epochs) = (|| 0_u8..4, || 1_u64..4);
+        prop_oneof![
+            4 => (ids(), prop::option::of(epochs()), 0_u32..2)
+                .prop_map(move |(n, epoch, weight)| Entry::Connect(vec![spec(n, epoch, weight)])),
+            1 => (ids(), epochs()).prop_map(move |(n, e)| Entry::Disconnect(vec![life(n, e)])),
+            1 => (ids(), epochs()).prop_map(move |(n, e)| Entry::Renew(vec![life(n, e)])),
+            2 => (ids(), epochs(), 0_u64..4)
+                .prop_map(|(n, epoch, g)| Entry::Delist(vec![(id(n), Epoch(epoch), g)])),
+            1 => (0_u8..3).prop_map(move |name| Entry::Register(register(name))),
+            1 => Just(Entry::Barrier),
+        ]
+    }
+
+    fn op() -> impl Strategy<Value = Op> {
+        prop_oneof![
+            8 => entry().prop_map(Op::Write),
+            1 => entry().prop_map(Op::Void),
+            1 => Just(Op::Junk),
+            2 => any::<bool>().prop_map(|missing| Op::Snapshot { missing }),
+        ]
+    }
+
+    /// A log, and whoever wrote it: one that has read everything.
+    struct Written {
+        messages: Vec<(u64, Vec<u8>)>,
+        reader: Log,
+        /// Parts that are still to be written.
+        parts: Vec<Part>,
+        offset: u64,
+    }
+
+    impl Written {
+        fn begun() -> Self {
+            let reader = Log::new(ME, 100);
+            let mut written = Self { messages: vec![], reader, parts: vec![], offset: 0 };
+            for part in draft::parts(&Catalogue::new(ERA), 0, None, 0) {
+                written.put(Some(ERA), Entry::Snapshot(part));
+            }
+            written
+        }
+
+        fn put(&mut self, era: Option<Era>, entry: Entry) {
+            let n = self.offset;
+            let body = write(&Envelope { by: ME, n, era, from: None, entry });
+            self.put_body(body);
+        }
+
+        fn put_body(&mut self, body: Vec<u8>) {
+            self.reader.take(self.offset, Some(FORMAT), &body);
+            self.messages.push((self.offset, body));
+            // Offsets grow, and leave some out.
+            self.offset += 1 + self.offset % 3;
+        }
+
+        fn run(&mut self, op: Op) {
+            match op {
+                Op::Write(entry) => self.put(Some(ERA), entry),
+                Op::Void(entry) => self.put(Some(Era(9)), entry),
+                Op::Junk => self.put_body(b"junk".to_vec()),
+                Op::Snapshot { missing } => {
+                    let folding = self.reader.folding().unwrap();
+                    let after = folding.last.map(|last| last.offset);
+                    let catalogue = folding.state.catalogue();
+                    let mut parts = split(&draft::parts(catalogue, self.offset, after, 0));
+                    if missing {
+                        parts.pop();
+                    }
+                    self.parts.extend(parts);
+                }
+            }
+            if let Some(part) = self.parts.pop() {
+                self.put(Some(ERA), Entry::Snapshot(part));
+            }
+        }
+    }
+
+    /// A part for every record, so that there are several.
+    fn split(parts: &[Part]) -> Vec<Part> {
+        let mut split = Vec::new();
+        for part in parts {
+            let empty = Part { services: vec![], lives: vec![], ..part.clone() };
+            split.push(Part { services: part.services.clone(), ..empty.clone() });
+            split.extend(
+                part.lives.iter().map(|l| Part { lives: vec![l.clone()], ..empty.clone() }),
+            );
+        }
+        let of = split.len() as u32;
+        for (place, part) in split.iter_mut().enumerate() {
+            (part.part, part.of) = (place as u32, of);
+        }
+        split
+    }
+
+    fn all(log: &Log) -> Option<Vec<Part>> {
+        Some(draft::parts(log.folding()?.state.catalogue(), 0, None, 0))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(256) })]
+
+        #[test]
+        fn wherever_one_begins_to_read_the_registry_is_the_same(ops in vec(op(), 1..60)) {
+            let mut written = Written::begun();
+            ops.into_iter().for_each(|op| written.run(op));
+            let hint = written.reader.hint().unwrap();
+            let mut began = 0;
+            for start in 0..written.messages.len() {
+                let mut log = Log::new(2, 100);
+                for (offset, body) in &written.messages[start..] {
+                    log.take(*offset, Some(FORMAT), body);
+                }
+                if let Some(folding) = log.folding() {
+                    prop_assert_eq!(all(&log), all(&written.reader), "from {}", start);
+                    prop_assert_eq!(folding.last, written.reader.folding().unwrap().last);
+                    began += 1;
+                }
+                let hinted = hint.from.unwrap_or(0) == written.messages[start].0;
+                prop_assert!(!hinted || log.folding().is_some(), "the hint leads nowhere");
+            }
+            prop_assert!(began > 0);
+        }
+
+        #[test]
+        fn no_message_makes_it_panic(format in prop::option::of("portolan/[0-9]{1,3}"), body: Vec<u8>) {
+            let mut written = Written::begun();
+            written.reader.take(7, format.as_deref(), &body);
+            Log::new(1, 1).take(7, format.as_deref(), &body);
+        }
+    }
+}
