@@ -337,18 +337,13 @@ fn certificates(files: &TlsFiles) -> Result<OwnedTLSConfig> {
 }
 
 /// Declares the log, if nobody has. Whoever does decides how much of it is kept:
-/// declaring it anew with other terms would be refused.
+/// other terms are refused then, and the log is used as it is.
 async fn log_queue(connection: &Connection, name: &str, retention: u64) -> Result<()> {
-    let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
     let declare = async |options, arguments| {
         // A refusal closes the channel.
         let channel = connection.create_channel().await?;
         channel.queue_declare(name.into(), options, arguments).await.map(drop)
     };
-    match declare(passive, FieldTable::default()).await {
-        Err(error) if is(&error, AMQPSoftError::NOTFOUND) => {}
-        done => return done.map_err(fault),
-    }
     let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
     let number = |bytes| AMQPValue::LongLongInt(i64::try_from(bytes).unwrap_or(i64::MAX));
     let arguments = table([
@@ -358,8 +353,8 @@ async fn log_queue(connection: &Connection, name: &str, retention: u64) -> Resul
         ("x-stream-max-segment-size-bytes", number((retention / 16).max(1 << 20))),
     ]);
     match declare(durable, arguments).await {
-        // Somebody else was quicker, on other terms.
         Err(error) if is(&error, AMQPSoftError::PRECONDITIONFAILED) => {
+            let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
             declare(passive, FieldTable::default()).await.map_err(fault)
         }
         done => done.map_err(fault),

@@ -6,7 +6,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use conformance_tests::Absent;
-use conformance_tests::servers::{Recipe, postgres};
+use conformance_tests::servers::{Recipe, postgres, rabbitmq};
 use serde_json::{Value, json};
 use support::process::{GatewayProcess, Process, portolan};
 use support::{IDL, connection, registration, send};
@@ -61,29 +61,40 @@ fn now() -> Instant {
     Instant::now()
 }
 
+/// A server, unless it is not here; that is a failure where it was promised.
+fn started<S>(scheme: &str, start: impl FnOnce() -> Result<S, Absent>) -> Option<S> {
+    let server = match portolan::schemes().contains(&scheme) {
+        true => start(),
+        false => Err(Absent(format!("{scheme} is not compiled in; --features full does it"))),
+    };
+    let Err(Absent(reason)) = server else { return server.ok() };
+    let required = std::env::var("PORTOLAN_REQUIRE").unwrap_or_default();
+    assert!(!required.contains("all"), "absent, and PORTOLAN_REQUIRE asks for it: {reason}");
+    println!("absent: {reason}");
+    None
+}
+
 #[tokio::test]
 async fn two_gateways_on_one_postgres_see_each_others_instances() {
-    let server = match portolan::schemes().contains(&"postgres") {
-        true => postgres(&Recipe::default()),
-        false => Err(Absent("postgres is not compiled in; --features full does it".into())),
-    };
-    let server = match server {
-        Ok(server) => server,
-        Err(Absent(reason)) => {
-            let required = std::env::var("PORTOLAN_REQUIRE").unwrap_or_default();
-            assert!(
-                !required.contains("all"),
-                "absent, and PORTOLAN_REQUIRE asks for it: {reason}"
-            );
-            println!("absent: {reason}");
-            return;
-        }
-    };
+    let Some(server) = started("postgres", || postgres(&Recipe::default())) else { return };
     let url = format!("postgres://postgres@{}/postgres", server.address());
-    let gateways = [0, 1].map(|_| GatewayProcess::start(&["--backend", &url]));
+    agree([0, 1].map(|_| GatewayProcess::start(&["--backend", &url]))).await;
+}
+
+#[tokio::test]
+async fn three_gateways_on_one_rabbitmq_agree() {
+    let Some(server) = started("amqp", || rabbitmq(&Recipe::default())) else { return };
+    let url = format!("amqp://guest:guest@{}/", server.address());
+    agree([0, 1, 2].map(|_| GatewayProcess::start(&["--backend", &url]))).await;
+}
+
+/// What is done at the first one is seen at the last within half a second, and
+/// looked after by any.
+async fn agree<const N: usize>(gateways: [GatewayProcess; N]) {
+    let last = &gateways[N - 1];
     let answer = post(&gateways[0], "/register", &registration("o", "Things", IDL)).await;
     let key = answer.json()["API-Key"].as_str().unwrap().to_owned();
-    let watch = ["watch", "Things", "--gateway", &gateways[1].admin, "--output", "json"];
+    let watch = ["watch", "Things", "--gateway", &last.admin, "--output", "json"];
     let mut watch = Process::start(&mut portolan(&watch));
     watch = tokio::task::spawn_blocking(move || {
         watch.line_with(|line| line.contains("Things"));
@@ -91,18 +102,19 @@ async fn two_gateways_on_one_postgres_see_each_others_instances() {
     })
     .await
     .unwrap();
-    for _ in 0..10 {
+    for round in 0..10 {
         let connect = connection(&key, "Things", "127.0.0.1", "9");
-        // The key was made at the other one.
-        let answer = post(&gateways[0], "/connect", &connect).await;
+        // The key was made at another one.
+        let answer = post(&gateways[round % (N - 1)], "/connect", &connect).await;
         let id = answer.json()["ServerID"].as_str().unwrap().to_owned();
         let acknowledged = now();
         let (again, seen) = told_of(watch, id.clone()).await;
         watch = again;
         let late = seen.duration_since(acknowledged);
         assert!(late < Duration::from_millis(500), "{late:?} after the acknowledgement");
-        // And it is looked after by either.
         let beat = json!({"ApiKey": key, "ServerID": id});
-        assert_eq!(post(&gateways[1], "/health", &beat).await.status, 200);
+        for gateway in &gateways {
+            assert_eq!(post(gateway, "/health", &beat).await.status, 200);
+        }
     }
 }
