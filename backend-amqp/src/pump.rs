@@ -304,17 +304,22 @@ impl Pump<'_> {
         Ok(())
     }
 
-    /// When something is to be done next that nobody asks for.
+    /// When something is to be done next that nobody asks for. Whatever is due
+    /// then, [`tick`](Self::tick) does, so that it is not due any more.
     fn wake(&self) -> Timestamp {
-        let beacon = match self.said.oldest() {
-            Some(oldest) => oldest.max(self.believed) + PATIENCE,
-            None => self.said_last + BEACON,
-        };
-        let judged = self.pursuit.clocks.planned.filter(|planned| !self.is_asked(*planned));
         let gone = self.pursuit.clocks.gone.as_ref().map(|(due, _)| *due);
         let behind = self.behind.map(|(since, _)| since + PATIENCE);
-        let due = [judged, gone, behind, self.draft].into_iter().flatten();
-        due.fold(beacon, Timestamp::min)
+        // A broker that takes nothing is not asked anything.
+        let asked = self.blocked.is_none().then(|| {
+            let beacon = match self.said.oldest() {
+                Some(oldest) => oldest.max(self.believed) + PATIENCE,
+                None => self.said_last + BEACON,
+            };
+            let judged = self.pursuit.clocks.planned.filter(|planned| !self.is_asked(*planned));
+            [Some(beacon), judged, self.draft].into_iter().flatten().min()
+        });
+        let due = [gone, behind, asked.flatten()].into_iter().flatten().min();
+        due.unwrap_or(Timestamp::from_nanos(u64::MAX))
     }
 
     /// Whether a message is under way that will tell of everything until `time`.
