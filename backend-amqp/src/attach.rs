@@ -4,13 +4,14 @@
 use std::time::Duration;
 
 use registry_api::kernel::Catalogue;
-use registry_api::{Era, Error, ErrorKind, Result};
+use registry_api::{Applied, Era, Error, ErrorKind, Result};
 use tokio::time::timeout;
 
 use crate::broker::{Broker, Message, Reading, Start};
 use crate::draft;
 use crate::fault::silent;
 use crate::log::{Hint, Log, Place};
+use crate::pump::another;
 use crate::pursuit::{End, PATIENCE, Pursuit};
 use crate::record::{self, Entry, Envelope};
 
@@ -36,8 +37,13 @@ impl Pursuit {
         if found.is_none() && matches!(start, Start::At(_)) {
             found = self.gather(broker, Start::First).await?;
         }
-        let reading = found.ok_or_else(headless)?;
+        let reading = found.ok_or_else(|| match self.log.first() {
+            Some(_) => headless(),
+            None => silent(),
+        })?;
         self.rescued = None;
+        // What was on its way into another log does not get here.
+        self.written.lost(u64::MAX).into_iter().for_each(|waiter| waiter.refuse(another));
         Ok(reading)
     }
 
@@ -59,9 +65,8 @@ impl Pursuit {
         }
         self.read_until(&mut reading, mine).await?;
         // What was written before and is not here may come late, or never.
-        for waiter in self.written.lost(mine) {
-            waiter.refuse(|| silent().applied(registry_api::Applied::Unknown));
-        }
+        let unknown = || silent().applied(Applied::Unknown);
+        self.written.lost(mine).into_iter().for_each(|waiter| waiter.refuse(unknown));
         Ok(Some(reading))
     }
 
@@ -87,7 +92,12 @@ impl Pursuit {
         self.log.forget();
         let mut reading = broker.read(start).await?;
         let mine = self.knock(broker).await?;
-        self.read_until(&mut reading, mine).await?;
+        let Ok(first) = timeout(PATIENCE, reading.next()).await else {
+            return Ok(None); // The log ends before that.
+        };
+        if self.take(&first?)? != Some(mine) {
+            self.read_until(&mut reading, mine).await?;
+        }
         if self.log.folding().is_some() {
             return Ok(Some(reading));
         }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use registry_api::kernel::Outcome;
-use registry_api::{BeatOutcome, Epoch, Error, InstanceId, Timestamp};
+use registry_api::{Beat, BeatOutcome, Epoch, Error, InstanceId, Timestamp};
 
 use crate::desk::Reply;
 
@@ -31,17 +31,43 @@ pub(crate) struct Batch {
     callers: Vec<(usize, Reply<Vec<BeatOutcome>>)>,
 }
 
-impl Batch {
+/// Beats that wait for a message.
+#[derive(Debug, Default)]
+pub(crate) struct Beats(VecDeque<(Vec<Beat>, Reply<Vec<BeatOutcome>>)>);
+
+/// What goes into one message, about, in bytes: a call's beats always do.
+const MESSAGE: usize = 4 << 20;
+/// What stands around the id of a beat.
+const AROUND: usize = 26;
+
+impl Beats {
     /// Adds the beats of one caller.
-    pub(crate) fn add(&mut self, beats: Vec<registry_api::Beat>, reply: Reply<Vec<BeatOutcome>>) {
-        self.callers.push((beats.len(), reply));
-        self.beats.extend(beats.into_iter().map(|beat| (beat.id, beat.epoch)));
+    pub(crate) fn add(&mut self, beats: Vec<Beat>, reply: Reply<Vec<BeatOutcome>>) {
+        self.0.push_back((beats, reply));
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.callers.is_empty()
+    /// The next message, if anybody waits.
+    pub(crate) fn batch(&mut self) -> Option<Batch> {
+        let mut batch = Batch::default();
+        let mut size = 0;
+        while let Some((beats, _)) = self.0.front() {
+            size += beats.iter().map(|beat| beat.id.as_str().len() + AROUND).sum::<usize>();
+            if size > MESSAGE && !batch.callers.is_empty() {
+                break;
+            }
+            let Some((beats, reply)) = self.0.pop_front() else { break };
+            batch.callers.push((beats.len(), reply));
+            batch.beats.extend(beats.into_iter().map(|beat| (beat.id, beat.epoch)));
+        }
+        (!batch.callers.is_empty()).then_some(batch)
     }
 
+    pub(crate) fn refuse(self, error: impl Fn() -> Error) {
+        self.0.into_iter().for_each(|(_, reply)| reply.send(Err(error())));
+    }
+}
+
+impl Batch {
     /// The places of beats that were for nobody, as far as is known here.
     pub(crate) fn unknown(&self) -> impl Iterator<Item = usize> {
         let places = self.outcomes.iter().enumerate().filter(|(_, outcome)| !is_kept(**outcome));

@@ -1,6 +1,9 @@
 //! The loop of a process that is connected: it moves what callers want to the
 //! broker, and what the broker says to them.
 
+mod beats;
+mod drafting;
+
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -9,23 +12,18 @@ use futures_util::{FutureExt, StreamExt};
 use lapin::Event;
 use lapin::message::Delivery;
 use registry_api::kernel::{Command, Outcome};
-use registry_api::{Beat, BeatOutcome, Error, ErrorKind, InstanceRef, Result, Timestamp};
+use registry_api::{Applied, Error, ErrorKind, Result, Timestamp};
 
 use crate::broker::{Broker, Events, Message, Reading, heard};
 use crate::desk::{Ask, Reply};
-use crate::draft;
 use crate::fault::{fault, silent};
-use crate::pending::{Batch, Said, Waiter, is_kept};
+use crate::pending::{Batch, Beats, Said, Waiter};
 use crate::pursuit::{End, PATIENCE, Pursuit, Standing};
 use crate::record::{self, Entry, MOST};
 use crate::speech::{self, Say, Speech};
 
 /// Something of ours comes back at least this often, or the broker is doubted.
 const BEACON: Duration = Duration::from_secs(1);
-/// A snapshot is not begun at the same time by everybody.
-const DRAFT_SPREAD_MS: u64 = 500;
-/// Whoever began one and is not done by then will not be.
-const DRAFT_PATIENCE: Duration = Duration::from_secs(10);
 /// Messages that are taken before anything else is done.
 const GULP: usize = 512;
 
@@ -38,8 +36,8 @@ pub(crate) struct Pump<'a> {
     sending: FuturesUnordered<BoxFuture<'static, Result<Sent>>>,
     said: Said,
     said_last: Timestamp,
-    /// Beats that go with the next message.
-    beats: Batch,
+    /// Beats that go with the next message, or one after it.
+    beats: Beats,
     /// Readers that wait for the next barrier, and whether one is under way.
     readers: Vec<Reply<()>>,
     barrier: bool,
@@ -87,7 +85,7 @@ impl Pursuit {
             sending: FuturesUnordered::new(),
             said: Said::default(),
             said_last: now,
-            beats: Batch::default(),
+            beats: Beats::default(),
             readers: Vec::new(),
             barrier: false,
             unheard: Vec::new(),
@@ -192,23 +190,6 @@ impl Pump<'_> {
         }
     }
 
-    /// What we said has come back: all that was confirmed before we said it has
-    /// been heard.
-    fn hear_own(&mut self, n: u64) {
-        let Some(saying) = self.said.returned(n) else { return };
-        let at = saying.at;
-        self.pursuit.replica.has_heard(at);
-        let Some(batch) = &mut saying.batch else { return };
-        let leases = &self.pursuit.replica.leases;
-        let contested =
-            |(_, (id, epoch)): &(usize, &(_, _))| leases.is_contested(id, *epoch, PATIENCE, at);
-        let places = batch.beats.iter().enumerate().filter(contested).map(|(place, _)| place);
-        batch.contested = places.collect();
-        batch.outcomes = self.pursuit.hear_own(&batch.beats, at);
-        let Batch { contested, outcomes, .. } = batch;
-        contested.retain(|place| is_kept(outcomes[*place]));
-    }
-
     /// Notes how far another one has read: a consumer that is silent shows here.
     fn compare_reading(&mut self, speech: &Speech) {
         let ours = self.pursuit.log.folding().and_then(|folding| folding.last);
@@ -242,20 +223,17 @@ impl Pump<'_> {
         }
         match ask {
             Ask::Barrier(reply) => self.readers.push(reply),
-            Ask::Beat(beats, reply) => self.beat(beats, reply),
+            Ask::Beat(beats, reply) => self.beats.add(beats, reply),
             Ask::Write(command, reply) => self.write(command, reply),
         }
-    }
-
-    fn beat(&mut self, beats: Vec<Beat>, reply: Reply<Vec<BeatOutcome>>) {
-        self.beats.add(beats, reply);
     }
 
     fn write(&mut self, command: Command, reply: Reply<Outcome>) {
         let (n, body) = self.pursuit.entry(command.into());
         if body.len() > MOST {
-            let rule = format!("must have at most {MOST} bytes in one write");
-            return reply.send(Err(Error::invalid("size", rule).with("bytes", body.len())));
+            // Batches of instances are split before; declarations belong together.
+            let rule = format!("must have at most {MOST} bytes in one registration");
+            return reply.send(Err(Error::invalid("services", rule).with("bytes", body.len())));
         }
         self.append(n, body, Waiter::Write(reply));
     }
@@ -368,8 +346,9 @@ impl Pump<'_> {
         for (_, readers) in self.unheard.extract_if(.., |(time, _)| *time <= horizon) {
             readers.into_iter().for_each(|reader| reader.send(Ok(())));
         }
-        if !self.beats.is_empty() && !self.said.has_beats() {
-            let batch = std::mem::take(&mut self.beats);
+        if !self.said.has_beats()
+            && let Some(batch) = self.beats.batch()
+        {
             self.say(Say::Beats(batch.beats.clone()), Some(batch));
         }
         if !self.readers.is_empty() && !self.barrier {
@@ -405,88 +384,6 @@ impl Pump<'_> {
         }
     }
 
-    /// Beats that everybody has: their outcome is known, unless the log has a say.
-    fn through(&mut self, batch: Batch) {
-        if batch.contested.is_empty() && batch.unknown().next().is_none() {
-            return batch.answer();
-        }
-        let life = |place: &usize| {
-            let (id, epoch) = batch.beats[*place].clone();
-            InstanceRef { id, epoch }
-        };
-        let lives: Vec<_> = batch.contested.iter().map(life).collect();
-        let entry = match lives.is_empty() {
-            true => Entry::Barrier,
-            false => Entry::Renew(lives),
-        };
-        let (n, body) = self.pursuit.entry(entry);
-        self.append(n, body, Waiter::Beats(batch));
-    }
-
-    /// The log has decided who is still there, and tells of those it had not told
-    /// of before.
-    fn decided(&mut self, mut batch: Batch, outcome: Option<Outcome>) {
-        let unknown: Vec<_> = batch.unknown().collect();
-        for place in unknown {
-            let beat = batch.beats[place].clone();
-            batch.outcomes[place] = self.pursuit.hear(&[beat])[0];
-        }
-        if let Some(Outcome::Renewed(answers)) = outcome {
-            for (place, answer) in batch.contested.iter().zip(answers) {
-                if let Err(lost) = answer {
-                    batch.outcomes[*place] = lost;
-                }
-            }
-        }
-        batch.answer();
-    }
-
-    /// Begins a snapshot when it is time, unless somebody is writing one.
-    fn draft(&mut self, now: Timestamp) {
-        let interval = self.pursuit.options.interval;
-        let Some(folding) = self.pursuit.log.folding_mut() else { return };
-        if folding.since < folding.snapshot + interval.max(2 * folding.snapshot) {
-            self.draft = None;
-            folding.drafts.clear();
-            return;
-        }
-        let Some(due) = self.draft else {
-            let spread = Duration::from_millis(fastrand::u64(..DRAFT_SPREAD_MS));
-            self.draft = Some(now + spread);
-            return;
-        };
-        if now < due || self.blocked.is_some() {
-            return;
-        }
-        self.draft = Some(now + DRAFT_PATIENCE);
-        if folding.drafts.is_empty() {
-            self.snapshot();
-        } else {
-            folding.drafts.clear(); // Whoever began will be done by then, or never.
-        }
-    }
-
-    /// Writes down what there is, for those who come later.
-    fn snapshot(&mut self) {
-        let Some(folding) = self.pursuit.log.folding() else { return };
-        let after = folding.last.map(|last| last.offset);
-        let (catalogue, base) = (folding.state.catalogue().clone(), folding.base);
-        let parts = draft::parts(&catalogue, fastrand::u64(..), after, base);
-        let parts: Vec<_> =
-            parts.into_iter().map(|part| self.pursuit.entry(Entry::Snapshot(part)).1).collect();
-        let bytes: usize = parts.iter().map(Vec::len).sum();
-        tracing::debug!(bytes, parts = parts.len(), "a snapshot is written");
-        let appends: Vec<_> =
-            parts.into_iter().map(|part| self.broker.append(record::FORMAT, part)).collect();
-        let writing = async move {
-            for append in appends {
-                append.await?;
-            }
-            Ok(Sent::Draft)
-        };
-        self.sending.push(writing.boxed());
-    }
-
     /// Gives everything up that was only on this connection.
     fn end(&mut self, end: &End) {
         let reason = match end {
@@ -495,7 +392,7 @@ impl Pump<'_> {
         };
         let lost = || {
             Error::new(ErrorKind::Unavailable, format!("the connection was lost: {reason}"))
-                .applied(registry_api::Applied::Unknown)
+                .applied(Applied::Unknown)
         };
         self.said.drain().for_each(|batch| batch.refuse(lost));
         std::mem::take(&mut self.beats).refuse(lost);
@@ -513,8 +410,9 @@ fn full(reason: &str) -> Error {
 }
 
 /// What was written belongs to a log that is gone.
-fn another() -> Error {
-    Error::new(ErrorKind::Unavailable, "the log is another one now")
+pub(crate) fn another() -> Error {
+    let message = "the log is another one now";
+    Error::new(ErrorKind::Unavailable, message).applied(Applied::Unknown)
 }
 
 fn stuck() -> Error {
