@@ -78,7 +78,7 @@ impl Pursuit {
             let message = patient(&mut reading).await?;
             let is_mine = matches!(
                 record::read(message.format(), message.body()),
-                record::Read::Entry(envelope) if envelope.by == self.me && envelope.n == mine
+                record::Read::Entry(envelope, _) if envelope.by == self.me && envelope.n == mine
             );
             if is_mine {
                 return Ok(message.offset > offset);
@@ -135,11 +135,11 @@ impl Pursuit {
         let catalogue = self.rescued.clone().unwrap_or_else(|| Catalogue::new(era));
         let base = catalogue.revision().number;
         tracing::info!(log = self.names.log, base, "a log is founded");
-        for part in draft::parts(&catalogue, fastrand::u64(..), None, base) {
+        for (part, page) in draft::parts(&catalogue, fastrand::u64(..), None, base) {
             let (by, n) = (self.me, self.number());
             let entry = Entry::Snapshot(part);
             let envelope = Envelope { by, n, era: Some(era), from: None, entry };
-            append(broker, record::write(&envelope)).await?;
+            append(broker, record::write_part(&envelope, &page)).await?;
         }
         Ok(())
     }

@@ -6,44 +6,39 @@ use std::sync::Arc;
 use registry_api::kernel::Catalogue;
 use registry_api::{Era, Presence, Revision, ServiceRecord};
 
-use crate::record::Part;
+use crate::record::{Part, Records};
 
 /// A part is about as long as this, or as long as the one record in it.
 const PART: usize = 1 << 20;
 
 /// A snapshot of `catalogue` as it is after the entry `after`.
-pub(crate) fn parts(catalogue: &Catalogue, id: u64, after: Option<u64>, base: u64) -> Vec<Part> {
-    let empty = Part {
-        id,
-        after,
-        base,
-        number: catalogue.revision().number,
-        part: 0,
-        of: 0,
-        services: Vec::new(),
-        lives: Vec::new(),
-    };
-    let mut parts = vec![empty.clone()];
+pub(crate) fn parts(
+    catalogue: &Catalogue,
+    id: u64,
+    after: Option<u64>,
+    base: u64,
+) -> Vec<(Part, Records)> {
+    let mut pages = vec![Records::default()];
     let mut size = 0;
-    let mut room = |parts: &mut Vec<Part>, more: usize| {
+    let mut page = |pages: &mut Vec<Records>, more: usize| {
         if size > 0 && size + more > PART {
-            parts.push(Part { part: parts.len() as u32, ..empty.clone() });
+            pages.push(Records::default());
             size = 0;
         }
         size += more;
-        parts.len() - 1
+        pages.len() - 1
     };
     for record in catalogue.services() {
-        let place = room(&mut parts, weight(record));
-        parts[place].services.push(Arc::clone(record));
+        let place = page(&mut pages, weight(record));
+        pages[place].services.push(Arc::clone(record));
     }
     for (presence, generation) in catalogue.lives() {
-        let place = room(&mut parts, size_of(presence));
-        parts[place].lives.push((Arc::clone(presence), generation));
+        let place = page(&mut pages, size_of(presence));
+        pages[place].lives.push((Arc::clone(presence), generation));
     }
-    let of = parts.len() as u32;
-    parts.iter_mut().for_each(|part| part.of = of);
-    parts
+    let (number, of) = (catalogue.revision().number, pages.len() as u32);
+    let part = |part| Part { id, after, base, number, part, of };
+    pages.into_iter().enumerate().map(|(place, page)| (part(place as u32), page)).collect()
 }
 
 /// About how many bytes a declaration has when it is written down.
@@ -76,7 +71,8 @@ pub(crate) struct Drafts(HashMap<u64, Draft>);
 #[derive(Debug)]
 struct Draft {
     era: Era,
-    parts: Vec<Option<Part>>,
+    number: u64,
+    pages: Vec<Option<Records>>,
     bytes: u64,
 }
 
@@ -87,7 +83,8 @@ pub(crate) struct Snapshot {
     pub(crate) after: Option<u64>,
     pub(crate) base: u64,
     pub(crate) bytes: u64,
-    parts: Vec<Part>,
+    number: u64,
+    pages: Vec<Records>,
 }
 
 /// A snapshot of more parts is nobody's, and so is what comes while so many are
@@ -96,32 +93,35 @@ const MOST_PARTS: u32 = 4096;
 const MOST_DRAFTS: usize = 64;
 
 impl Drafts {
-    /// Takes a part of `bytes`; the snapshot, if this was the last one of it.
-    pub(crate) fn take(&mut self, era: Era, part: Part, bytes: u64) -> Option<Snapshot> {
-        let id = part.id;
-        let known = self.0.contains_key(&id);
+    /// Takes a part of `bytes`, and what stands behind it; the snapshot, if this was
+    /// the last part of it.
+    pub(crate) fn take(
+        &mut self,
+        era: Era,
+        part: &Part,
+        page: Records,
+        bytes: u64,
+    ) -> Option<Snapshot> {
+        let known = self.0.contains_key(&part.id);
         if part.of == 0 || part.of > MOST_PARTS || (!known && self.0.len() >= MOST_DRAFTS) {
             return None;
         }
-        let draft = self.0.entry(id).or_insert_with(|| Draft {
+        let draft = self.0.entry(part.id).or_insert_with(|| Draft {
             era,
-            parts: (0..part.of).map(|_| None).collect(),
+            number: part.number,
+            pages: (0..part.of).map(|_| None).collect(),
             bytes: 0,
         });
-        let place = part.part as usize;
-        let fits = draft.era == era && draft.parts.len() == part.of as usize;
-        match draft.parts.get_mut(place).filter(|_| fits) {
-            Some(slot) => *slot = Some(part),
-            None => return None,
-        }
+        let fits = draft.era == era && draft.pages.len() == part.of as usize;
+        let slot = draft.pages.get_mut(part.part as usize).filter(|_| fits)?;
+        *slot = Some(page);
         draft.bytes += bytes;
-        if draft.parts.iter().any(Option::is_none) {
+        if draft.pages.iter().any(Option::is_none) {
             return None;
         }
-        let draft = self.0.remove(&id)?;
-        let parts: Vec<_> = draft.parts.into_iter().flatten().collect();
-        let (after, base) = parts.first().map(|part| (part.after, part.base))?;
-        Some(Snapshot { era, after, base, bytes: draft.bytes, parts })
+        let Draft { era, number, pages, bytes } = self.0.remove(&part.id)?;
+        let pages = pages.into_iter().flatten().collect();
+        Some(Snapshot { era, after: part.after, base: part.base, number, bytes, pages })
     }
 
     /// Forgets drafts: whoever wrote them has given up.
@@ -138,12 +138,11 @@ impl Drafts {
 impl Snapshot {
     /// What it is a snapshot of.
     pub(crate) fn catalogue(self) -> Catalogue {
-        let number = self.parts.first().map_or(0, |part| part.number);
-        let revision = Revision { era: self.era, number };
+        let revision = Revision { era: self.era, number: self.number };
         let (mut services, mut lives) = (Vec::new(), Vec::new());
-        for part in self.parts {
-            services.extend(part.services);
-            lives.extend(part.lives);
+        for page in self.pages {
+            services.extend(page.services);
+            lives.extend(page.lives);
         }
         Catalogue::resume(revision, services, lives)
     }

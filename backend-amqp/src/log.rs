@@ -7,7 +7,7 @@ use registry_api::kernel::{Command, Delist, Outcome, State};
 use registry_api::{Era, InstanceRef};
 
 use crate::draft::{Drafts, Snapshot};
-use crate::record::{self, Entry, Envelope, Read};
+use crate::record::{self, Entry, Envelope, Read, Records};
 
 /// A log that is being read.
 #[derive(Debug)]
@@ -160,16 +160,18 @@ impl Log {
         match read {
             Read::Junk => Taken::Junk,
             Read::Newer(format) => Taken::Newer(format),
-            Read::Entry(envelope) => self.enter(offset, *envelope, body.len() as u64),
+            Read::Entry(envelope, behind) => {
+                self.enter(offset, *envelope, behind, body.len() as u64)
+            }
         }
     }
 
-    fn enter(&mut self, offset: u64, envelope: Envelope, bytes: u64) -> Taken {
+    fn enter(&mut self, offset: u64, envelope: Envelope, behind: &[u8], bytes: u64) -> Taken {
         match &mut self.stage {
             Stage::Folding(folding) => folding.enter(self.me, offset, envelope, bytes),
             Stage::Gathering(gathering) => {
                 let mine = (envelope.by == self.me).then_some(envelope.n);
-                match gathering.enter(offset, envelope, bytes) {
+                match gathering.enter(offset, envelope, behind, bytes) {
                     Some(snapshot) => self.begin(snapshot),
                     None => mine.map_or(Taken::Nothing, Taken::Mine),
                 }
@@ -208,7 +210,13 @@ impl Log {
 impl Gathering {
     /// Keeps an entry until there is something to fold it into; the snapshot, if
     /// one is whole that nothing is missing after.
-    fn enter(&mut self, offset: u64, envelope: Envelope, bytes: u64) -> Option<Snapshot> {
+    fn enter(
+        &mut self,
+        offset: u64,
+        envelope: Envelope,
+        behind: &[u8],
+        bytes: u64,
+    ) -> Option<Snapshot> {
         if let Some(era) = envelope.era {
             self.hint = Some(Hint { era, from: envelope.from });
         }
@@ -217,7 +225,7 @@ impl Gathering {
             return None;
         };
         let first = self.first?;
-        let snapshot = self.drafts.take(era, part, bytes)?;
+        let snapshot = self.drafts.take(era, &part, record::records(behind)?, bytes)?;
         // The first message of a log has the offset 0.
         let whole = snapshot.after.map_or(first == 0, |after| first <= after);
         whole.then_some(snapshot)
@@ -232,7 +240,9 @@ impl Folding {
             return void(); // Of a log that was here before, or never began.
         }
         if let Entry::Snapshot(part) = envelope.entry {
-            if let Some(snapshot) = self.drafts.take(self.era, part, bytes) {
+            // What it says is known here: only that it is whole counts.
+            let page = Records::default();
+            if let Some(snapshot) = self.drafts.take(self.era, &part, page, bytes) {
                 self.mark(&snapshot);
             }
             return void();
@@ -286,7 +296,7 @@ mod tests {
 
     use super::*;
     use crate::draft;
-    use crate::record::{FORMAT, Part, write};
+    use crate::record::{FORMAT, Part, write, write_part};
 
     const ERA: Era = Era(5);
     const ME: u64 = 1;
@@ -349,7 +359,7 @@ mod tests {
         messages: Vec<(u64, Vec<u8>)>,
         reader: Log,
         /// Parts that are still to be written.
-        parts: VecDeque<Part>,
+        parts: VecDeque<(Part, Records)>,
         offset: u64,
     }
 
@@ -357,10 +367,16 @@ mod tests {
         fn begun() -> Self {
             let reader = Log::new(ME, 100);
             let mut written = Self { messages: vec![], reader, parts: VecDeque::new(), offset: 0 };
-            for part in draft::parts(&Catalogue::new(ERA), 0, None, 0) {
-                written.put(Some(ERA), Entry::Snapshot(part));
+            for (part, page) in draft::parts(&Catalogue::new(ERA), 0, None, 0) {
+                written.put_part(part, &page);
             }
             written
+        }
+
+        fn put_part(&mut self, part: Part, page: &Records) {
+            let (n, entry) = (self.offset, Entry::Snapshot(part));
+            let envelope = Envelope { by: ME, n, era: Some(ERA), from: None, entry };
+            self.put_body(write_part(&envelope, page));
         }
 
         fn put(&mut self, era: Option<Era>, entry: Entry) {
@@ -382,8 +398,8 @@ mod tests {
                 Op::Void(entry) => self.put(Some(Era(9)), entry),
                 Op::Junk => self.put_body(b"junk".to_vec()),
                 Op::Part => {
-                    if let Some(part) = self.parts.pop_front() {
-                        self.put(Some(ERA), Entry::Snapshot(part));
+                    if let Some((part, page)) = self.parts.pop_front() {
+                        self.put_part(part, &page);
                     }
                 }
                 Op::Snapshot => {
@@ -396,24 +412,20 @@ mod tests {
         }
     }
 
-    /// A part for every record, so that there are several.
-    fn split(parts: &[Part]) -> Vec<Part> {
-        let mut split = Vec::new();
-        for part in parts {
-            let empty = Part { services: vec![], lives: vec![], ..part.clone() };
-            split.push(Part { services: part.services.clone(), ..empty.clone() });
-            split.extend(
-                part.lives.iter().map(|l| Part { lives: vec![l.clone()], ..empty.clone() }),
-            );
+    /// A part for every instance, so that there are several.
+    fn split(parts: &[(Part, Records)]) -> Vec<(Part, Records)> {
+        let mut pages = Vec::new();
+        for (_, page) in parts {
+            pages.push(Records { services: page.services.clone(), lives: vec![] });
+            let alone = |life: &(_, _)| Records { services: vec![], lives: vec![life.clone()] };
+            pages.extend(page.lives.iter().map(alone));
         }
-        let of = split.len() as u32;
-        for (place, part) in split.iter_mut().enumerate() {
-            (part.part, part.of) = (place as u32, of);
-        }
-        split
+        let of = pages.len() as u32;
+        let part = |part: usize| Part { part: part as u32, of, ..parts[0].0.clone() };
+        pages.into_iter().enumerate().map(|(place, page)| (part(place), page)).collect()
     }
 
-    fn all(log: &Log) -> Option<Vec<Part>> {
+    fn all(log: &Log) -> Option<Vec<(Part, Records)>> {
         Some(draft::parts(log.folding()?.state.catalogue(), 0, None, 0))
     }
 

@@ -4,6 +4,7 @@
 mod beats;
 mod drafting;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -51,6 +52,14 @@ pub(crate) struct Pump<'a> {
     behind: Option<(Timestamp, u64)>,
     /// When a snapshot is to be begun; when one by somebody else is given up.
     draft: Option<Timestamp>,
+    timer: Timer,
+}
+
+/// When it rings, and what rings then.
+type Timer = (Timestamp, BoxFuture<'static, ()>);
+
+fn never() -> Timer {
+    (Timestamp::from_nanos(u64::MAX), std::future::pending().boxed())
 }
 
 /// What the broker has taken.
@@ -93,6 +102,7 @@ impl Pursuit {
             believed: now,
             behind: None,
             draft: None,
+            timer: never(),
         };
         let end = pump.begin().await;
         pump.end(&end);
@@ -122,19 +132,33 @@ impl Pump<'_> {
 
     /// Takes whatever comes first.
     async fn step(&mut self) -> Result<(), End> {
-        let wake = self.wake();
-        let clock = std::sync::Arc::clone(&self.pursuit.replica.clock);
+        self.set_timer();
         tokio::select! {
             message = self.reading.next() => self.read(&message?)?,
             delivery = heard(&mut self.broker.beats) => self.listen(&delivery?)?,
-            Some(sent) = self.sending.next() => self.sent(sent?),
-            ask = self.pursuit.asks.recv() => self.asked(ask.ok_or(End::Unwanted)?),
+            Some(sent) = self.sending.next() => self.confirmed(sent?)?,
+            ask = self.pursuit.asks.recv() => {
+                let ask = ask.ok_or(End::Unwanted)?;
+                // Whoever was answered together asks together again, if he is let: the
+                // broker writes what comes at once at once.
+                tokio::task::yield_now().await;
+                self.asked(ask);
+            }
             Some(event) = self.events.next() => self.event(event)?,
-            () = clock.sleep_until(wake) => {}
+            () = &mut self.timer.1 => self.timer = never(),
         }
         self.tick()?;
         self.flush();
         Ok(())
+    }
+
+    /// Sets the timer, unless it rings early enough anyway: most of the time it does.
+    fn set_timer(&mut self) {
+        let wake = self.wake();
+        if wake < self.timer.0 {
+            let clock = Arc::clone(&self.pursuit.replica.clock);
+            self.timer = (wake, async move { clock.sleep_until(wake).await }.boxed());
+        }
     }
 
     /// Folds a message of the log, and those that are there already.
@@ -197,6 +221,15 @@ impl Pump<'_> {
         if self.behind.is_none() && speech.read > ours {
             self.behind = speech.read.map(|there| (self.pursuit.replica.clock.now(), there));
         }
+    }
+
+    /// Takes a confirmation, and those that are there already.
+    fn confirmed(&mut self, sent: Sent) -> Result<(), End> {
+        self.sent(sent);
+        while let Some(Some(sent)) = self.sending.next().now_or_never() {
+            self.sent(sent?);
+        }
+        Ok(())
     }
 
     fn sent(&mut self, sent: Sent) {

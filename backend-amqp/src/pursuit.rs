@@ -209,10 +209,15 @@ impl Pursuit {
 
     /// An entry of ours as the body of a message, and its number.
     pub(crate) fn entry(&mut self, entry: Entry) -> (u64, Vec<u8>) {
+        let envelope = self.envelope(entry);
+        (envelope.n, record::write(&envelope))
+    }
+
+    /// An entry of ours, with what we know.
+    pub(crate) fn envelope(&mut self, entry: Entry) -> Envelope {
         let hint = self.log.hint().or(self.hint);
-        let n = self.number();
         let (era, from) = (hint.map(|hint| hint.era), hint.and_then(|hint| hint.from));
-        (n, record::write(&Envelope { by: self.me, n, era, from, entry }))
+        Envelope { by: self.me, n: self.number(), era, from, entry }
     }
 
     /// Takes a message of the log; the number of the entry, if it was ours.

@@ -46,11 +46,11 @@ pub(crate) enum Entry {
     Disconnect(Vec<InstanceRef>),
     Register(Registration),
     Renew(Vec<InstanceRef>),
-    /// A part of a snapshot.
+    /// A part of a snapshot; its records stand behind the entry.
     Snapshot(Part),
 }
 
-/// A part of a snapshot: some of the records there were after one entry.
+/// A part of a snapshot, of the records there were after one entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Part {
     /// Which snapshot; a number no other one has.
@@ -64,6 +64,11 @@ pub(crate) struct Part {
     /// Which part this is, of how many.
     pub(crate) part: u32,
     pub(crate) of: u32,
+}
+
+/// What stands behind a part: read by whoever begins with it, and by nobody else.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Records {
     pub(crate) services: Vec<Arc<ServiceRecord>>,
     /// Instances, each with how often this life had connected.
     pub(crate) lives: Vec<(Arc<Presence>, u64)>,
@@ -105,8 +110,9 @@ impl Entry {
 
 /// What a message of the log is.
 #[derive(Debug)]
-pub(crate) enum Read {
-    Entry(Box<Envelope>),
+pub(crate) enum Read<'a> {
+    /// An entry, and what stands behind it.
+    Entry(Box<Envelope>, &'a [u8]),
     /// Nobody's, or damaged.
     Junk,
     /// Of a format that is not known here.
@@ -119,16 +125,34 @@ pub(crate) fn write(envelope: &Envelope) -> Vec<u8> {
     serde_json::to_vec(envelope).unwrap_or_default()
 }
 
+/// A part of a snapshot as the body of a message, and what stands behind it.
+pub(crate) fn write_part(envelope: &Envelope, records: &Records) -> Vec<u8> {
+    let mut body = write(envelope);
+    body.push(b'\n');
+    body.extend(serde_json::to_vec(records).unwrap_or_default());
+    body
+}
+
 /// The entry in a message of type `format`.
-pub(crate) fn read(format: Option<&str>, body: &[u8]) -> Read {
+pub(crate) fn read<'a>(format: Option<&str>, body: &'a [u8]) -> Read<'a> {
     match version(format) {
-        Some(1) if body.len() <= MOST => match serde_json::from_slice(body) {
-            Ok(envelope) => Read::Entry(Box::new(envelope)),
-            Err(_) => Read::Junk,
-        },
+        Some(1) if body.len() <= MOST => {
+            let mut values = serde_json::Deserializer::from_slice(body).into_iter::<Envelope>();
+            match values.next() {
+                Some(Ok(envelope)) => {
+                    Read::Entry(Box::new(envelope), &body[values.byte_offset()..])
+                }
+                Some(Err(_)) | None => Read::Junk,
+            }
+        }
         Some(newer) if newer > 1 => Read::Newer(format.unwrap_or_default().to_owned()),
         Some(_) | None => Read::Junk,
     }
+}
+
+/// The records behind a part.
+pub(crate) fn records(behind: &[u8]) -> Option<Records> {
+    serde_json::from_slice(behind).ok()
 }
 
 fn version(format: Option<&str>) -> Option<u32> {
@@ -152,7 +176,10 @@ mod tests {
         let entry = Entry::Delist(lives);
         let envelope = Envelope { by: u64::MAX, n: 1, era: Some(Era(7)), from: None, entry };
         let body = write(&envelope);
-        assert!(matches!(read(Some(FORMAT), &body), Read::Entry(read) if *read == envelope));
+        assert!(matches!(read(Some(FORMAT), &body), Read::Entry(read, b"") if *read == envelope));
+        let part = write_part(&envelope, &Records::default());
+        let Read::Entry(_, behind) = read(Some(FORMAT), &part) else { panic!("{part:?}") };
+        assert_eq!(records(behind), Some(Records::default()));
         assert!(matches!(read(Some("portolan/2"), &body), Read::Newer(_)));
         let (cut, long) = (&body[..body.len() - 1], vec![b' '; MOST + 1]);
         for (format, body) in [

@@ -46,8 +46,9 @@ impl Pump<'_> {
         let after = folding.last.map(|last| last.offset);
         let (catalogue, base) = (folding.state.catalogue().clone(), folding.base);
         let parts = draft::parts(&catalogue, fastrand::u64(..), after, base);
-        let parts: Vec<_> =
-            parts.into_iter().map(|part| self.pursuit.entry(Entry::Snapshot(part)).1).collect();
+        let body =
+            |(part, page)| record::write_part(&self.pursuit.envelope(Entry::Snapshot(part)), &page);
+        let parts: Vec<_> = parts.into_iter().map(body).collect();
         let bytes: usize = parts.iter().map(Vec::len).sum();
         tracing::debug!(bytes, parts = parts.len(), "a snapshot is written");
         let retention = self.pursuit.options.retention;

@@ -72,7 +72,9 @@ async fn consume(connection: &Connection, name: &str, waiting: Waiting) {
         while let Some(Ok(delivery)) = consumer.next().await {
             let number = delivery.data[..8].try_into().expect("eight bytes");
             let waits = waiting.lock().expect("unharmed").remove(&u64::from_be_bytes(number));
-            waits.into_iter().for_each(|tell| drop(tell.send(())));
+            if let Some(tell) = waits {
+                tell.send(()).expect("somebody waits");
+            }
             unacknowledged += 1;
             if unacknowledged == 500 {
                 unacknowledged = 0;
