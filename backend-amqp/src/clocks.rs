@@ -86,7 +86,8 @@ impl Pursuit {
     pub(crate) fn judge(&mut self) {
         let horizon = self.replica.horizon();
         let due = self.clocks.planned.is_some_and(|planned| planned <= horizon);
-        if !due && !std::mem::take(&mut self.clocks.revived) {
+        let revived = std::mem::take(&mut self.clocks.revived);
+        if !due && !revived {
             return;
         }
         let sweep = self.replica.leases.sweep(horizon);
