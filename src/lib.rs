@@ -52,6 +52,8 @@ pub use crate::membership::{
 pub use crate::open::{namespace_of, open, open_with, redact, schemes};
 pub use crate::opener::Opener;
 pub use crate::view::{Followed, Picked, Probe, ServiceView, TcpProbe};
+#[cfg(feature = "h2")]
+pub use portolan_amqp as h2;
 #[cfg(feature = "grpc")]
 pub use portolan_grpc as grpc;
 #[cfg(feature = "thrift")]

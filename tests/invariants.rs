@@ -40,13 +40,14 @@ fn running(text: &str) -> String {
 
 /// The crates of this workspace that a manifest names under `[dependencies]`.
 fn own_dependencies(manifest: &Path) -> Vec<String> {
-    const OWN: [&str; 10] = [
+    const OWN: [&str; 11] = [
         "backend-amqp",
         "backend-etcd",
         "backend-memory",
         "backend-sql",
         "conformance-tests",
         "portolan",
+        "portolan-amqp",
         "portolan-gateway",
         "portolan-grpc",
         "portolan-thrift",
@@ -83,6 +84,7 @@ fn crates_depend_downwards_only() {
         ("backend-memory", &["registry-api"]),
         ("backend-etcd", &["registry-api"]),
         ("backend-sql", &["registry-api"]),
+        ("transports/amqp", &["registry-api"]),
         ("transports/grpc", &["registry-api"]),
         ("transports/thrift", &["registry-api"]),
         (
@@ -93,6 +95,7 @@ fn crates_depend_downwards_only() {
                 "backend-etcd",
                 "backend-memory",
                 "backend-sql",
+                "portolan-amqp",
                 "portolan-grpc",
                 "portolan-thrift",
             ],
@@ -140,6 +143,7 @@ fn refusals_have_one_place_per_layer() {
         "backend-sql/src/dialect/mod.rs",
         "backend-sql/src/schema.rs",
         "src/open.rs",
+        "transports/amqp/src/error.rs",
         "transports/grpc/src/registry/model/mod.rs",
         "transports/grpc/src/reverse/message.rs",
         "transports/grpc/src/status.rs",
@@ -157,6 +161,7 @@ fn refusals_have_one_place_per_layer() {
         "backend-memory/src",
         "backend-sql/src",
         "src",
+        "transports/amqp/src",
         "transports/grpc/src",
         "transports/thrift/src",
         "gateway/src",
@@ -221,6 +226,8 @@ fn every_task_has_an_owner() {
         "src/membership/driver.rs",
         "src/membership/pulse.rs",
         "src/view/views.rs",
+        "transports/amqp/src/caller.rs",
+        "transports/amqp/src/host.rs",
         "transports/grpc/src/gateway/stream.rs",
         "transports/grpc/src/host/running.rs",
         "transports/thrift/src/host/mod.rs",
@@ -263,6 +270,7 @@ fn a_stranger_finds_every_crate_and_both_commands() {
         "backend-amqp",
         "backend-memory",
         "backend-sql",
+        "transports/amqp",
         "transports/grpc",
         "transports/thrift",
         "gateway",

@@ -35,5 +35,6 @@ fn main() -> ExitCode {
         wires.push(Arc::new(manner));
     }
     wires.push(Arc::new(wires::reverse::ReverseWire));
+    wires.push(Arc::new(wires::amqp::AmqpWire::default()));
     conformance_tests::main_with_wires(&targets, &wires, include_str!("../gaps.toml"))
 }

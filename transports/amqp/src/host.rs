@@ -1,0 +1,329 @@
+//! The serving side: an instance of H2, whose id is its queue.
+
+use std::collections::HashMap;
+use std::fmt::{self, Debug};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::{FutureExt, StreamExt};
+use lapin::message::Delivery;
+use registry_api::call::{Call, CallError, CallErrorKind, Handler, Host, Reply};
+use registry_api::{Address, ErrorKind, Metadata, Offer, Result, ServiceName};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::{AbortHandle, JoinHandle, JoinSet};
+use tokio::time::{sleep, timeout};
+
+use crate::bus::{Broker, Bus, Outlet, Role};
+use crate::content::Content;
+use crate::error::{self, ErrorType, PlatformError};
+use crate::message::{Answer, Inbound, Request, pong};
+use crate::names::{Prefix, is_reply_queue, server_queue};
+use crate::once::{Once, Seen};
+use crate::{CANCELS, MAX_MESSAGE};
+
+/// How a host behaves.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct HostOptions {
+    /// What the platform's own names begin with.
+    pub prefix: Prefix,
+    /// The most calls at a time; more are answered as `Overloaded`.
+    pub max_inflight: usize,
+    /// How long a call may take whose caller does not say how long it waits.
+    pub timeout: Duration,
+    /// The largest message that is taken or sent, in bytes.
+    pub max_message: usize,
+    /// How long calls in flight may take after [`Host::close`].
+    pub drain: Duration,
+}
+
+impl Default for HostOptions {
+    /// `com.hailocab`, 1,000 calls of 60 s, messages of 1 MiB, 10 s to drain.
+    fn default() -> Self {
+        Self {
+            prefix: Prefix::default(),
+            max_inflight: 1_000,
+            timeout: Duration::from_secs(60),
+            max_message: MAX_MESSAGE,
+            drain: Duration::from_secs(10),
+        }
+    }
+}
+
+impl HostOptions {
+    /// Sets what the platform's own names begin with.
+    #[must_use]
+    pub fn with_prefix(mut self, prefix: Prefix) -> Self {
+        self.prefix = prefix;
+        self
+    }
+
+    /// Sets the most calls at a time.
+    #[must_use]
+    pub fn with_max_inflight(mut self, calls: usize) -> Self {
+        self.max_inflight = calls;
+        self
+    }
+}
+
+/// An instance of a service at a broker. Dropping it ends it at once;
+/// [`close`](Host::close) lets calls in flight finish.
+pub struct AmqpHost {
+    offer: Offer,
+    closing: watch::Sender<bool>,
+    task: tokio::sync::Mutex<Option<JoinHandle<()>>>,
+    abort: AbortHandle,
+}
+
+impl AmqpHost {
+    /// Serves `handler` on a queue of its own; returns when it can be called.
+    ///
+    /// A request is run at most once, also where its caller sends it again. A
+    /// handler that panics fails its own call only.
+    ///
+    /// Errors: `Unavailable` where the broker cannot be used.
+    pub async fn serve(
+        service: ServiceName,
+        broker: Broker,
+        handler: Arc<dyn Handler>,
+        options: HostOptions,
+    ) -> Result<Self> {
+        let queue = server_queue(service.as_str());
+        let address = Address::parse(&format!("amqp:{queue}"))?;
+        let metadata = Metadata::new([(CANCELS, "true")])?;
+        let offer = Offer::new(service.clone(), address).with_metadata(metadata);
+        let bus = Bus::open(&broker, &queue, Role::Instance).await?;
+        let (closing, closed) = watch::channel(false);
+        let capacity = Arc::new(Semaphore::new(options.max_inflight));
+        let server = Arc::new(Server { service, queue, handler, options, capacity });
+        let running = Running {
+            server,
+            broker,
+            calls: JoinSet::new(),
+            begun: HashMap::new(),
+            once: Once::default(),
+        };
+        let task = tokio::spawn(running.run(bus, closed));
+        Ok(Self {
+            offer,
+            closing,
+            abort: task.abort_handle(),
+            task: tokio::sync::Mutex::new(Some(task)),
+        })
+    }
+}
+
+#[async_trait]
+impl Host for AmqpHost {
+    fn offers(&self) -> Vec<Offer> {
+        vec![self.offer.clone()]
+    }
+
+    async fn close(&self) {
+        self.closing.send_replace(true);
+        if let Some(task) = self.task.lock().await.take() {
+            let _ = task.await; // Only cancelled by a drop, which is an end too.
+        }
+    }
+}
+
+impl Drop for AmqpHost {
+    fn drop(&mut self) {
+        self.abort.abort();
+    }
+}
+
+/// What all calls of a host share.
+struct Server {
+    service: ServiceName,
+    queue: String,
+    handler: Arc<dyn Handler>,
+    options: HostOptions,
+    capacity: Arc<Semaphore>,
+}
+
+/// The one task of a host.
+struct Running {
+    server: Arc<Server>,
+    broker: Broker,
+    calls: JoinSet<Done>,
+    /// Those that can be given up, by message id.
+    begun: HashMap<String, AbortHandle>,
+    once: Once,
+}
+
+/// A call that has ended: what was answered, kept for whoever asks again. One that
+/// was given up never gets here: asked again, it stays silent.
+struct Done {
+    answer: Answer,
+    body: Vec<u8>,
+}
+
+/// Between two tries to connect.
+const REST: Duration = Duration::from_millis(50);
+
+impl Running {
+    async fn run(mut self, first: Bus, mut closing: watch::Receiver<bool>) {
+        let mut next = Some(first);
+        loop {
+            let bus = match next.take() {
+                Some(bus) => bus,
+                None => match Bus::open(&self.broker, &self.server.queue, Role::Instance).await {
+                    Ok(bus) => bus,
+                    Err(error) => {
+                        tracing::debug!(?error, "no connection to serve on");
+                        sleep(REST).await;
+                        continue;
+                    }
+                },
+            };
+            if self.serve(bus, &mut closing).await {
+                return;
+            }
+        }
+    }
+
+    /// Serves over one connection; whether that was the last one.
+    async fn serve(&mut self, mut bus: Bus, closing: &mut watch::Receiver<bool>) -> bool {
+        let outlet = bus.outlet();
+        loop {
+            tokio::select! {
+                () = closed(closing) => break,
+                Some(done) = self.calls.join_next() => self.ended(done),
+                delivery = bus.inbox.next() => match delivery {
+                    Some(Ok(delivery)) => self.take(delivery, &outlet).await,
+                    Some(Err(_)) | None => return false,
+                },
+            }
+        }
+        bus.leave().await;
+        let ended = async { while self.calls.join_next().await.is_some() {} };
+        let _ = timeout(self.server.options.drain, ended).await; // What is left ends with us.
+        true
+    }
+
+    fn ended(&mut self, done: std::result::Result<Done, tokio::task::JoinError>) {
+        // One that was given up says nothing.
+        if let Ok(Done { answer, body }) = done {
+            self.begun.remove(&answer.to);
+            let id = answer.to.clone();
+            self.once.ended(&id, answer, body);
+        }
+        if self.begun.len() > 2 * self.calls.len() + 64 {
+            self.begun.retain(|_, task| !task.is_finished());
+        }
+    }
+
+    async fn take(&mut self, delivery: Delivery, outlet: &Outlet) {
+        match Inbound::read(&delivery.properties, &delivery.data) {
+            Inbound::Ping(to) if is_reply_queue(&to) => {
+                outlet.send(&to, pong(&self.server.queue), b"PONG").await;
+            }
+            Inbound::Cancel(id) => {
+                if let Some(task) = self.begun.remove(&id) {
+                    task.abort();
+                }
+            }
+            Inbound::Request(request) if is_reply_queue(&request.reply_to) => {
+                self.request(*request, delivery.data, outlet).await;
+            }
+            // Nobody may send our answers to a queue of another kind.
+            Inbound::Ping(to) => tracing::debug!(to, "a ping from nowhere; dropped"),
+            Inbound::Publication(topic) => tracing::debug!(topic, "nobody reads this topic"),
+            Inbound::Request(request) => {
+                tracing::debug!(to = request.reply_to, "an answer may not go there; dropped");
+            }
+        }
+    }
+
+    async fn request(&mut self, request: Request, body: Vec<u8>, outlet: &Outlet) {
+        match self.once.begin(&request.message_id) {
+            Seen::Never => {}
+            Seen::Running => return, // Its answer goes to whoever sent it first, who is the same.
+            Seen::Answered(answer, body) => {
+                let properties = answer.properties(&self.server.queue);
+                return outlet.send(&request.reply_to, properties, &body).await;
+            }
+        }
+        let (server, outlet) = (Arc::clone(&self.server), outlet.clone());
+        let id = request.message_id.clone();
+        let task = self.calls.spawn(async move { server.answer(request, body, &outlet).await });
+        if !id.is_empty() {
+            self.begun.insert(id, task);
+        }
+    }
+}
+
+/// Returns when the host is closed.
+async fn closed(closing: &mut watch::Receiver<bool>) {
+    let _ = closing.wait_for(|closing| *closing).await; // Gone is closed too.
+}
+
+impl Server {
+    async fn answer(&self, request: Request, body: Vec<u8>, outlet: &Outlet) -> Done {
+        let outcome = self.outcome(&request, body).await;
+        let reply_to = request.reply_to;
+        // What cannot be read is answered in the encoding that everybody has.
+        let content = request.content.unwrap_or_default();
+        let (is_error, headers, body) = match outcome {
+            Ok(reply) => (false, reply.headers, reply.payload.to_vec()),
+            Err(error) => (true, Vec::new(), error.write(content)),
+        };
+        let answer = Answer { to: request.message_id, is_error, content: Some(content), headers };
+        let properties = answer.properties(&self.queue);
+        outlet.send(&reply_to, properties, &body).await;
+        Done { answer, body }
+    }
+
+    async fn outcome(&self, request: &Request, body: Vec<u8>) -> Result<Reply, PlatformError> {
+        let scope = format!("{}.{}", self.service, request.endpoint);
+        let told = |error: CallError| error::of(&error, &self.options.prefix.name(""), &scope);
+        let fails = |kind: CallErrorKind, why: &str| Err(told(CallError::new(kind, why)));
+        if request.content.is_none() {
+            let why = "neither application/octetstream nor application/json";
+            let code = format!("{scope}.unmarshal");
+            return Err(PlatformError::new(ErrorType::InternalServerError, code, why));
+        }
+        if !request.service.is_empty() && request.service != self.service.as_str() {
+            return fails(CallErrorKind::WrongInstance, "this instance serves another service");
+        }
+        if body.len() > self.options.max_message {
+            return fails(ErrorKind::InvalidArgument.into(), "the request is too large");
+        }
+        let Ok(_slot) = self.capacity.try_acquire() else {
+            return fails(ErrorKind::Overloaded.into(), "too many calls at a time");
+        };
+        let call = self.call(request, body);
+        let most = call.time_left();
+        // A handler that panics fails its own call; what it shares is its own matter.
+        let handling = AssertUnwindSafe(self.handler.handle(call)).catch_unwind();
+        let reply = match timeout(most, handling).await {
+            Ok(Ok(outcome)) => outcome.and_then(Reply::whole).map_err(told)?,
+            Ok(Err(_)) => return fails(CallErrorKind::Framework, "the handler panicked"),
+            Err(_) => return fails(ErrorKind::Timeout.into(), "the call took too long"),
+        };
+        if reply.payload.len() > self.options.max_message {
+            return fails(CallErrorKind::Framework, "the answer is too large");
+        }
+        Ok(reply)
+    }
+
+    fn call(&self, request: &Request, body: Vec<u8>) -> Call {
+        let mut call = Call::new(self.service.clone(), request.endpoint.clone(), body.into());
+        call.headers = request.headers.clone();
+        if request.content == Some(Content::Json) {
+            call.content_type = Content::Json.as_str().to_owned();
+        }
+        let most = self.options.timeout;
+        call.timeout = Some(request.timeout.map_or(most, |asked| asked.min(most)));
+        call
+    }
+}
+
+impl Debug for AmqpHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AmqpHost").field("offer", &self.offer).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,31 @@
+//! Hailo H2 as a wire of Portolan: requests, replies and typed errors through
+//! RabbitMQ, as H2's own services send them.
+//!
+//! [`AmqpHost`] is an instance, [`AmqpCaller`] calls one by the queue its address
+//! names. `docs/wire-amqp.md` says what of H2 is spoken so far.
+//!
+//! What it is not: the backend that keeps a registry on RabbitMQ, or H2's own
+//! exchange type, which stock brokers do not have.
+
+mod bus;
+mod caller;
+mod content;
+mod error;
+mod host;
+mod message;
+mod names;
+mod once;
+
+pub use crate::bus::Broker;
+pub use crate::caller::{AmqpCaller, CallerOptions};
+pub use crate::content::Content;
+pub use crate::error::{ErrorType, PlatformError};
+pub use crate::host::{AmqpHost, HostOptions};
+pub use crate::names::Prefix;
+
+/// The largest message that is sent or read, in bytes.
+pub const MAX_MESSAGE: usize = 1 << 20;
+
+/// In the metadata of an offer: whether the instance understands that a call is
+/// given up.
+const CANCELS: &str = "amqp.cancel";

@@ -1,0 +1,70 @@
+//! What things are called at a broker that H2 shares. Facts: HailoOSS `platform`
+//! at 39e911a, `raven/raven.go` and `raven/consumer.go`.
+
+use registry_api::{Error, Result};
+
+/// Replies, pings, and requests to one instance: the key is the queue.
+pub(crate) const DIRECT: &str = "h2o.direct";
+
+/// What the names of an organisation's services begin with: `com.hailocab`, unless
+/// it is another's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prefix(String);
+
+impl Prefix {
+    /// Checks that it can begin a dotted name: letters, digits, `-` and `_`, with
+    /// single dots between.
+    pub fn parse(text: &str) -> Result<Self> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        let part = |part: &str| !part.is_empty() && part.chars().all(plain);
+        if text.len() <= 100 && text.split('.').all(part) {
+            return Ok(Self(text.to_owned()));
+        }
+        let rule = "must have at most 100 letters, digits, - and _, with single dots between";
+        Err(Error::invalid("prefix", rule))
+    }
+
+    /// A name below it.
+    pub fn name(&self, rest: &str) -> String {
+        format!("{}.{rest}", self.0)
+    }
+}
+
+impl Default for Prefix {
+    /// `com.hailocab`, as H2 itself ran.
+    fn default() -> Self {
+        Self("com.hailocab".to_owned())
+    }
+}
+
+/// The queue of a new instance of `service`; it is the instance's id too.
+pub(crate) fn server_queue(service: &str) -> String {
+    format!("server-{service}-{}", uuid::Uuid::new_v4())
+}
+
+/// The queue that a caller's replies come to.
+pub(crate) fn client_queue() -> String {
+    format!("client-{}", uuid::Uuid::new_v4())
+}
+
+/// Whether a reply may be sent there: to a queue that H2's callers have, or one
+/// of the broker's own; nobody else's.
+pub(crate) fn is_reply_queue(queue: &str) -> bool {
+    let prefixes = ["client-", "server-", "discovery-", "amq.rabbitmq.reply-to."];
+    queue.len() <= 255 && prefixes.iter().any(|prefix| queue.starts_with(prefix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_begins_names() {
+        assert_eq!(Prefix::default().name("kernel.auth"), "com.hailocab.kernel.auth");
+        for bad in ["", ".", "a.", "a..b", "a b", "ä"] {
+            assert!(Prefix::parse(bad).is_err(), "{bad}");
+        }
+        assert!(is_reply_queue(&client_queue()) && is_reply_queue(&server_queue("s")));
+        assert!(!is_reply_queue("payments.orders") && !is_reply_queue(""));
+    }
+}
