@@ -231,6 +231,7 @@ impl Running {
             }
             // Nobody may send our answers to a queue of another kind.
             Inbound::Ping(to) => tracing::debug!(to, "a ping from nowhere; dropped"),
+            Inbound::Answer => tracing::debug!("an answer to an instance; dropped"),
             Inbound::Publication(topic) => tracing::debug!(topic, "nobody reads this topic"),
             Inbound::Request(request) => {
                 tracing::debug!(to = request.reply_to, "an answer may not go there; dropped");

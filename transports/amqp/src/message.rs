@@ -59,6 +59,9 @@ pub(crate) enum Inbound {
     /// Somebody asks whether we are there; the answer goes to this queue.
     Ping(String),
     Publication(String),
+    /// An answer, which an instance asks nobody for: two instances must not answer
+    /// each other for ever.
+    Answer,
     Request(Box<Request>),
 }
 
@@ -120,6 +123,8 @@ impl Inbound {
         };
         let reply_to = text(properties.reply_to());
         match &*header("messageType") {
+            REPLY | ERROR => return Self::Answer,
+            HEARTBEAT if body == b"PONG" => return Self::Answer,
             HEARTBEAT => return Self::Ping(reply_to),
             CANCEL => return Self::Cancel(text(properties.correlation_id())),
             _ if header(HEARTBEAT) == "ping" || body == b"PING" => return Self::Ping(reply_to),
@@ -290,6 +295,10 @@ mod tests {
         assert_eq!(Inbound::read(&with("messageType", "heartbeat"), b""), ping);
         assert_eq!(Inbound::read(&with("heartbeat", "ping"), b""), ping);
         assert_eq!(Inbound::read(&with("x", "y"), b"PING"), ping);
+        for kind in [REPLY, ERROR] {
+            assert_eq!(Inbound::read(&with("messageType", kind), b"PING"), Inbound::Answer);
+        }
+        assert_eq!(Inbound::read(&pong("server-x"), b"PONG"), Inbound::Answer);
         let topic = Inbound::Publication("t".to_owned());
         assert_eq!(Inbound::read(&with("topic", "t"), b""), topic);
         let cancelled = Inbound::read(&cancel("m"), b"");

@@ -47,10 +47,10 @@ pub(crate) fn client_queue() -> String {
     format!("client-{}", uuid::Uuid::new_v4())
 }
 
-/// Whether a reply may be sent there: to a queue that H2's callers have, or one
-/// of the broker's own; nobody else's.
+/// Whether an answer may be sent there: to the queue of a caller or of discovery. An
+/// instance that took one for a request would answer it in turn.
 pub(crate) fn is_reply_queue(queue: &str) -> bool {
-    let prefixes = ["client-", "server-", "discovery-", "amq.rabbitmq.reply-to."];
+    let prefixes = ["client-", "discovery-"];
     queue.len() <= 255 && prefixes.iter().any(|prefix| queue.starts_with(prefix))
 }
 
@@ -64,7 +64,9 @@ mod tests {
         for bad in ["", ".", "a.", "a..b", "a b", "ä"] {
             assert!(Prefix::parse(bad).is_err(), "{bad}");
         }
-        assert!(is_reply_queue(&client_queue()) && is_reply_queue(&server_queue("s")));
-        assert!(!is_reply_queue("payments.orders") && !is_reply_queue(""));
+        assert!(is_reply_queue(&client_queue()) && is_reply_queue("discovery-1"));
+        for other in [&*server_queue("s"), "payments.orders", ""] {
+            assert!(!is_reply_queue(other), "{other:?}");
+        }
     }
 }
