@@ -36,6 +36,8 @@ pub struct Recipe {
     pub tls: Option<TlsRecipe>,
     /// A snapshot that an etcd begins with.
     pub restored: Option<PathBuf>,
+    /// Plugins that a RabbitMQ has, of those it comes with.
+    pub plugins: Vec<&'static str>,
     /// More arguments.
     pub arguments: Vec<String>,
 }

@@ -40,7 +40,7 @@ pub fn rabbitmq(recipe: &Recipe) -> Result<RabbitMq, Absent> {
         Some(tls) => settings.extend(encrypted(tls, address)),
         None => environment.push(("RABBITMQ_NODE_PORT", address.port().to_string())),
     }
-    write_settings(&directory, &settings)?;
+    write_settings(&directory, &settings, &recipe.plugins)?;
     drop((port, dist_port, names_port));
     let (variables, clock) = (environment.clone(), recipe.clock.clone());
     let start: Start = Box::new(move || {
@@ -57,7 +57,16 @@ pub fn rabbitmq(recipe: &Recipe) -> Result<RabbitMq, Absent> {
 impl RabbitMq {
     /// Asks the broker's own command line, which takes a few seconds.
     pub fn control(&self, arguments: &[&str]) -> Result<(), Absent> {
-        let mut command = command_as(USER, &program("rabbitmqctl", &DIRECTORIES)?, None)?;
+        self.ask("rabbitmqctl", arguments)
+    }
+
+    /// The same, about plugins.
+    pub fn plugins(&self, arguments: &[&str]) -> Result<(), Absent> {
+        self.ask("rabbitmq-plugins", arguments)
+    }
+
+    fn ask(&self, tool: &str, arguments: &[&str]) -> Result<(), Absent> {
+        let mut command = command_as(USER, &program(tool, &DIRECTORIES)?, None)?;
         command.env_clear().envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.args(arguments).current_dir("/");
         finish(command)
@@ -100,8 +109,8 @@ fn environment(
     ]
 }
 
-/// Writes the broker's settings; no plugin is enabled.
-fn write_settings(directory: &Path, more: &[String]) -> Result<(), Absent> {
+/// Writes the broker's settings; these plugins are enabled and no other.
+fn write_settings(directory: &Path, more: &[String], plugins: &[&str]) -> Result<(), Absent> {
     let lines = ["loopback_users = none".to_owned(), "log.console = false".to_owned()];
     let settings = lines.iter().chain(more).fold(String::new(), |text, line| text + line + "\n");
     let write = |name: &str, text: &str| {
@@ -109,7 +118,7 @@ fn write_settings(directory: &Path, more: &[String]) -> Result<(), Absent> {
         std::fs::write(&path, text).map_err(|error| Absent(format!("{path:?}: {error}")))
     };
     write("rabbitmq.conf", &settings)?;
-    write("enabled_plugins", "[].\n")
+    write("enabled_plugins", &format!("[{}].\n", plugins.join(",")))
 }
 
 /// Settings of a broker that speaks TLS and nothing else.

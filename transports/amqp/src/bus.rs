@@ -3,9 +3,11 @@
 use std::fmt::{self, Debug};
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use lapin::message::Delivery;
 use lapin::options::{
-    BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions, QueueBindOptions,
-    QueueDeclareOptions,
+    BasicCancelOptions, BasicConsumeOptions, BasicPublishOptions, ConfirmSelectOptions,
+    ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::uri::AMQPUri;
@@ -17,6 +19,7 @@ use registry_api::{Error, ErrorKind, Result};
 use tokio::time::timeout;
 
 use crate::names::DIRECT;
+use crate::reach::Reach;
 
 /// The longest it may take to connect and to declare what is needed.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -41,6 +44,15 @@ impl Broker {
     }
 }
 
+impl Broker {
+    pub(crate) async fn connect(
+        &self,
+        properties: ConnectionProperties,
+    ) -> lapin::Result<Connection> {
+        Connection::connect_uri(self.uri.clone(), properties).await
+    }
+}
+
 impl Debug for Broker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let authority = &self.uri.authority;
@@ -51,22 +63,24 @@ impl Debug for Broker {
 /// What a queue is for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Role {
-    /// Replies: it ends with the connection.
+    /// Replies to a caller: nobody else has to do with it.
     Caller,
-    /// Requests: it outlives a connection for a moment, and others may bind it.
+    /// Requests for an instance: others may bind it, and read how long it is.
     Instance,
 }
 
 /// A connection, with a queue of our own that is being read.
 pub(crate) struct Bus {
-    // Ends when this is dropped.
-    _connection: Connection,
+    /// Ends when this is dropped.
+    connection: Connection,
     /// Publishes without confirms.
     channel: Channel,
     /// Publishes, and is told what became of it.
     confirmed: Channel,
     queue: String,
-    pub(crate) inbox: Consumer,
+    inbox: Consumer,
+    /// What all instances of a service read, where that is how they share.
+    shared: Option<(Channel, Consumer)>,
 }
 
 /// What became of a message for somebody.
@@ -84,18 +98,43 @@ impl Bus {
         let opening = async {
             let properties =
                 ConnectionProperties::default().with_connection_name("portolan h2".into());
-            let connection = Connection::connect_uri(broker.uri.clone(), properties).await?;
+            let connection = broker.connect(properties).await?;
             let channel = connection.create_channel().await?;
             let confirmed = connection.create_channel().await?;
             confirmed.confirm_select(ConfirmSelectOptions::default()).await?;
             let inbox = inbox(&connection, queue, role).await?;
             let queue = queue.to_owned();
-            Ok(Self { _connection: connection, channel, confirmed, queue, inbox })
+            Ok(Self { connection, channel, confirmed, queue, inbox, shared: None })
         };
-        match timeout(PATIENCE, opening).await {
-            Ok(opened) => opened.map_err(unavailable),
-            Err(_) => Err(Error::new(ErrorKind::Unavailable, "the broker says nothing")),
-        }
+        patiently(opening).await
+    }
+
+    /// Connects as an instance of `service`, which is reached as `reach` says; that is
+    /// found out where nobody knows, and forgotten where it no longer works.
+    pub(crate) async fn join(
+        broker: &Broker,
+        service: &str,
+        queue: &str,
+        reach: &mut Option<Reach>,
+    ) -> Result<Self> {
+        let mut bus = Self::open(broker, queue, Role::Instance).await?;
+        let known = match reach.take() {
+            Some(known) => known,
+            None => patiently(Reach::probe(broker, &bus.connection, service)).await?,
+        };
+        bus.shared = patiently(async {
+            match known.bind(&bus.connection, service, queue).await? {
+                None => Ok(None),
+                Some(shared) => {
+                    let channel = bus.connection.create_channel().await?;
+                    let consumer = consume(&channel, &shared).await?;
+                    Ok(Some((channel, consumer)))
+                }
+            }
+        })
+        .await?;
+        *reach = Some(known);
+        Ok(bus)
     }
 
     /// A way to publish that can be shared.
@@ -103,10 +142,51 @@ impl Bus {
         Outlet { channel: self.channel.clone(), confirmed: self.confirmed.clone() }
     }
 
-    /// Reads no more, and gives the queue up: what comes now is returned.
-    pub(crate) async fn leave(&self) {
-        let gone = self.channel.queue_delete((&*self.queue).into(), Default::default());
-        let _ = timeout(PATIENCE, gone).await; // It expires by itself otherwise.
+    /// The next message; none when there will be no other. Cancel-safe.
+    pub(crate) async fn next(&mut self) -> Option<Delivery> {
+        let delivery = match &mut self.shared {
+            None => self.inbox.next().await,
+            Some((_, shared)) => tokio::select! {
+                delivery = self.inbox.next() => delivery,
+                delivery = shared.next() => delivery,
+            },
+        };
+        delivery?.ok()
+    }
+
+    /// Is chosen no more and gives the queue up: what comes now is returned. What came
+    /// before is handed out.
+    pub(crate) async fn leave(&mut self, service: &str, reach: &Reach) -> Vec<Delivery> {
+        let leaving = async {
+            reach.unbind(&self.connection, service, &self.queue).await?;
+            if let Some((channel, shared)) = &self.shared {
+                channel.basic_cancel(shared.tag(), BasicCancelOptions::default()).await?;
+            }
+            let plain = QueueDeleteOptions::default();
+            self.channel.queue_delete((&*self.queue).into(), plain).await
+        };
+        let mut last = Vec::new();
+        // It goes with its reader otherwise.
+        if patiently(leaving).await.is_ok() {
+            let consumers = [Some(&mut self.inbox), self.shared.as_mut().map(|(_, c)| c)];
+            for consumer in consumers.into_iter().flatten() {
+                let rest = async {
+                    while let Some(Ok(d)) = consumer.next().await {
+                        last.push(d)
+                    }
+                };
+                let _ = timeout(PATIENCE, rest).await;
+            }
+        }
+        last
+    }
+}
+
+/// Waits for a broker that may say nothing.
+async fn patiently<T>(doing: impl Future<Output = lapin::Result<T>>) -> Result<T> {
+    match timeout(PATIENCE, doing).await {
+        Ok(done) => done.map_err(unavailable),
+        Err(_) => Err(Error::new(ErrorKind::Unavailable, "the broker says nothing")),
     }
 }
 
@@ -158,8 +238,13 @@ async fn inbox(connection: &Connection, queue: &str, role: Role) -> lapin::Resul
     channel.queue_declare(queue.into(), options, arguments).await?;
     let plain = QueueBindOptions::default();
     channel.queue_bind(queue.into(), DIRECT.into(), queue.into(), plain, none()).await?;
+    consume(&channel, queue).await
+}
+
+/// Reads a queue.
+async fn consume(channel: &Channel, queue: &str) -> lapin::Result<Consumer> {
     // What is taken is run at most once: it is gone from the queue before it begins.
-    let taken = lapin::options::BasicConsumeOptions { no_ack: true, ..Default::default() };
+    let taken = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
     channel.basic_consume(queue.into(), "".into(), taken, none()).await
 }
 
@@ -183,7 +268,7 @@ impl Role {
     /// H2 itself declares neither durable nor exclusive queues that delete
     /// themselves, which RabbitMQ refuses from 4.3 on. Peers know a queue by name
     /// only. Milliseconds are 32 bits wide, as theirs are.
-    fn queue(self) -> (QueueDeclareOptions, FieldTable) {
+    pub(crate) fn queue(self) -> (QueueDeclareOptions, FieldTable) {
         match self {
             Self::Caller => {
                 let own = QueueDeclareOptions {
@@ -194,8 +279,12 @@ impl Role {
                 (own, none())
             }
             Self::Instance => {
-                let durable =
-                    QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+                // It goes with its reader, so that no request waits for one that is dead.
+                let durable = QueueDeclareOptions {
+                    durable: true,
+                    auto_delete: true,
+                    ..QueueDeclareOptions::default()
+                };
                 let mut arguments = none();
                 arguments.insert("x-message-ttl".into(), AMQPValue::LongInt(5_000));
                 arguments.insert("x-expires".into(), AMQPValue::LongInt(30_000));

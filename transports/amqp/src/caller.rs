@@ -2,15 +2,16 @@
 
 use std::collections::HashMap;
 use std::fmt::{self, Debug};
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::StreamExt;
 use lapin::message::Delivery;
 use registry_api::call::{Call, CallError, CallErrorKind, Caller, Peer, Reply};
-use registry_api::{Address, ErrorKind, Target, Transport};
+use registry_api::{Address, ErrorKind, Result, Target, Transport};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
@@ -81,6 +82,22 @@ enum Link {
 struct Up {
     outlet: Outlet,
     queue: String,
+    /// Just back from a loss, which instances may have had too.
+    recovering: AtomicBool,
+}
+
+impl Up {
+    /// Publishes to an instance. Who was cut off together with us is about to be back,
+    /// and waited for: nothing was run.
+    async fn deliver(&self, queue: &str, request: &Request, body: &[u8]) -> Result<Delivered> {
+        loop {
+            let delivered = self.outlet.deliver(queue, request.properties(), body).await?;
+            if delivered == Delivered::Queued || !self.recovering.load(Ordering::Relaxed) {
+                return Ok(delivered);
+            }
+            sleep(FIRST_REST).await;
+        }
+    }
 }
 
 impl AmqpCaller {
@@ -110,7 +127,7 @@ impl AmqpCaller {
             tell: (peer.fact(CANCELS) == "true").then_some(()),
         };
         self.shared.lock().insert(id.clone(), tell);
-        let sent = up.outlet.deliver(queue, request.properties(), &call.payload).await;
+        let sent = up.deliver(queue, &request, &call.payload).await;
         match sent.map_err(|error| lost(error.message()))? {
             Delivered::Queued if call.oneway => return Ok(Reply::default()),
             Delivered::Queued => {}
@@ -228,13 +245,14 @@ struct Reader {
 
 impl Reader {
     async fn run(mut self) {
-        let mut rest = FIRST_REST;
+        let (mut rest, mut lost) = (FIRST_REST, false);
         loop {
             let queue = client_queue();
             match Bus::open(&self.broker, &queue, Role::Caller).await {
                 Ok(bus) => {
                     rest = FIRST_REST;
-                    self.read(bus, queue).await;
+                    self.read(bus, queue, lost).await;
+                    lost = true;
                     // Nobody can answer them any more.
                     self.shared.lock().clear();
                 }
@@ -249,15 +267,20 @@ impl Reader {
         }
     }
 
-    async fn read(&mut self, mut bus: Bus, queue: String) {
+    async fn read(&mut self, mut bus: Bus, queue: String, lost: bool) {
         let outlet = bus.outlet();
-        let up = Up { outlet: outlet.clone(), queue };
-        self.tell.send_replace(Link::Up(Arc::new(up)));
+        let up = Up { outlet: outlet.clone(), queue, recovering: AtomicBool::new(lost) };
+        let up = Arc::new(up);
+        self.tell.send_replace(Link::Up(Arc::clone(&up)));
+        let mut recovered = pin!(sleep(RECOVERY));
         loop {
             tokio::select! {
-                delivery = bus.inbox.next() => match delivery {
-                    Some(Ok(delivery)) => self.shared.answer(delivery),
-                    Some(Err(_)) | None => break,
+                () = &mut recovered, if up.recovering.load(Ordering::Relaxed) => {
+                    up.recovering.store(false, Ordering::Relaxed);
+                }
+                delivery = bus.next() => match delivery {
+                    Some(delivery) => self.shared.answer(delivery),
+                    None => break,
                 },
                 Some((instance, id)) = self.cancelled.recv() => {
                     outlet.send(&instance, cancel(&id), b"").await;
@@ -271,6 +294,8 @@ impl Reader {
 /// Between two tries to connect.
 const FIRST_REST: Duration = Duration::from_millis(50);
 const MOST_REST: Duration = Duration::from_secs(2);
+/// How long after a loss an instance that is not there may be about to come back.
+const RECOVERY: Duration = Duration::from_secs(1);
 
 fn read(answer: Answer, body: Bytes, max: usize) -> Result<Reply, CallError> {
     let broken = |why: &str| Err(CallError::new(CallErrorKind::Framework, why));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::{FutureExt, StreamExt};
+use futures_util::FutureExt;
 use lapin::message::Delivery;
 use registry_api::call::{Call, CallError, CallErrorKind, Handler, Host, Reply};
 use registry_api::{Address, ErrorKind, Metadata, Offer, Result, ServiceName};
@@ -15,12 +15,13 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
-use crate::bus::{Broker, Bus, Outlet, Role};
+use crate::bus::{Broker, Bus, Outlet};
 use crate::content::Content;
 use crate::error::{self, ErrorType, PlatformError};
 use crate::message::{Answer, Inbound, Request, pong};
 use crate::names::{Prefix, is_reply_queue, server_queue};
 use crate::once::{Once, Seen};
+use crate::reach::Reach;
 use crate::{CANCELS, MAX_MESSAGE};
 
 /// How a host behaves.
@@ -94,13 +95,15 @@ impl AmqpHost {
         let address = Address::parse(&format!("amqp:{queue}"))?;
         let metadata = Metadata::new([(CANCELS, "true")])?;
         let offer = Offer::new(service.clone(), address).with_metadata(metadata);
-        let bus = Bus::open(&broker, &queue, Role::Instance).await?;
+        let mut reach = None;
+        let bus = Bus::join(&broker, service.as_str(), &queue, &mut reach).await?;
         let (closing, closed) = watch::channel(false);
         let capacity = Arc::new(Semaphore::new(options.max_inflight));
         let server = Arc::new(Server { service, queue, handler, options, capacity });
         let running = Running {
             server,
             broker,
+            reach,
             calls: JoinSet::new(),
             begun: HashMap::new(),
             once: Once::default(),
@@ -148,6 +151,8 @@ struct Server {
 struct Running {
     server: Arc<Server>,
     broker: Broker,
+    /// How the service is reached there.
+    reach: Option<Reach>,
     calls: JoinSet<Done>,
     /// Those that can be given up, by message id.
     begun: HashMap<String, AbortHandle>,
@@ -170,7 +175,7 @@ impl Running {
         loop {
             let bus = match next.take() {
                 Some(bus) => bus,
-                None => match Bus::open(&self.broker, &self.server.queue, Role::Instance).await {
+                None => match self.open().await {
                     Ok(bus) => bus,
                     Err(error) => {
                         tracing::debug!(?error, "no connection to serve on");
@@ -185,6 +190,11 @@ impl Running {
         }
     }
 
+    async fn open(&mut self) -> Result<Bus> {
+        let Server { queue, service, .. } = &*self.server;
+        Bus::join(&self.broker, service.as_str(), queue, &mut self.reach).await
+    }
+
     /// Serves over one connection; whether that was the last one.
     async fn serve(&mut self, mut bus: Bus, closing: &mut watch::Receiver<bool>) -> bool {
         let outlet = bus.outlet();
@@ -192,13 +202,17 @@ impl Running {
             tokio::select! {
                 () = closed(closing) => break,
                 Some(done) = self.calls.join_next() => self.ended(done),
-                delivery = bus.inbox.next() => match delivery {
-                    Some(Ok(delivery)) => self.take(delivery, &outlet).await,
-                    Some(Err(_)) | None => return false,
+                delivery = bus.next() => match delivery {
+                    Some(delivery) => self.take(delivery, &outlet).await,
+                    None => return false,
                 },
             }
         }
-        bus.leave().await;
+        if let Some(reach) = &self.reach {
+            for delivery in bus.leave(self.server.service.as_str(), reach).await {
+                self.take(delivery, &outlet).await;
+            }
+        }
         let ended = async { while self.calls.join_next().await.is_some() {} };
         let _ = timeout(self.server.options.drain, ended).await; // What is left ends with us.
         true

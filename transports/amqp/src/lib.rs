@@ -15,6 +15,7 @@ mod host;
 mod message;
 mod names;
 mod once;
+mod reach;
 
 pub use crate::bus::Broker;
 pub use crate::caller::{AmqpCaller, CallerOptions};

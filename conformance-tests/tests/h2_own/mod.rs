@@ -1,0 +1,118 @@
+//! The list, the brokers it is gone through on, and the hosts.
+
+mod hostile;
+mod peer;
+mod topology;
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use conformance_tests::Absent;
+use conformance_tests::own::Outcome;
+use conformance_tests::servers::{RabbitMq, Recipe, rabbitmq};
+use portolan::call::{Call, CallError, Handler, Host, Reply};
+use portolan::h2::{AmqpHost, Broker, HostOptions};
+use portolan::{ServiceName, Target};
+
+type Running<'a> = Pin<Box<dyn Future<Output = Result<(), Outcome>> + Send + 'a>>;
+pub(crate) type Case = for<'a> fn(&'a Place) -> Running<'a>;
+
+macro_rules! list {
+    ($($module:ident { $($name:ident)* })*) => {
+        /// Every case.
+        pub(crate) fn cases() -> Vec<(&'static str, Case)> {
+            vec![$($((stringify!($name), (|place| Box::pin($module::$name(place))) as Case)),*),*]
+        }
+    };
+}
+
+list! {
+    hostile {
+        instances_never_answer_each_other
+        junk_is_answered_or_dropped_and_hurts_nobody
+        a_request_that_comes_again_is_answered_and_not_run
+    }
+    topology {
+        a_hashing_exchange_shares_requests
+        a_random_exchange_shares_requests
+        without_plugins_one_queue_shares_requests
+        an_exchange_that_appears_later_doubles_nothing
+        an_instance_that_leaves_answers_what_it_has
+    }
+}
+
+/// One broker for the cases that do not care which plugins it has.
+#[derive(Default)]
+pub(crate) struct Place {
+    shared: OnceLock<Result<Arc<RabbitMq>, Absent>>,
+}
+
+impl Place {
+    fn broker(&self) -> Result<Arc<RabbitMq>, Outcome> {
+        let start = || rabbitmq(&Recipe::default()).map(Arc::new);
+        Ok(self.shared.get_or_init(start).clone()?)
+    }
+}
+
+/// A broker with these plugins and no other.
+fn with_plugins(plugins: &[&'static str]) -> Result<RabbitMq, Outcome> {
+    Ok(rabbitmq(&Recipe { plugins: plugins.to_vec(), ..Recipe::default() })?)
+}
+
+fn url(broker: &RabbitMq) -> String {
+    format!("amqp://guest:guest@{}/%2f", broker.address())
+}
+
+/// Answers with what it got, and remembers it.
+#[derive(Debug, Default)]
+pub(super) struct Echo {
+    ran: Mutex<Vec<String>>,
+    pause: Duration,
+}
+
+impl Echo {
+    fn slow(pause: Duration) -> Self {
+        Self { pause, ..Self::default() }
+    }
+
+    /// What it has been called with.
+    fn ran(&self) -> Vec<String> {
+        self.ran.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+#[async_trait]
+impl Handler for Echo {
+    async fn handle(&self, call: Call) -> Result<Reply, CallError> {
+        let text = String::from_utf8_lossy(&call.payload).into_owned();
+        self.ran.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+        tokio::time::sleep(self.pause).await;
+        Ok(Reply::new(call.payload))
+    }
+}
+
+/// An instance of a service.
+pub(super) struct Instance {
+    host: AmqpHost,
+    echo: Arc<Echo>,
+}
+
+impl Instance {
+    async fn serve(broker: &RabbitMq, service: &str, echo: Echo) -> Result<Self, Outcome> {
+        let (name, at) = (ServiceName::parse(service)?, Broker::parse(&url(broker))?);
+        let echo = Arc::new(echo);
+        let handler = Arc::<Echo>::clone(&echo);
+        let host = AmqpHost::serve(name, at, handler, HostOptions::default()).await?;
+        Ok(Self { host, echo })
+    }
+
+    /// Its queue, which is its id.
+    fn queue(&self) -> String {
+        match self.host.offers()[0].addresses[0].target() {
+            Target::Queue(queue) => queue.to_owned(),
+            other => unreachable!("H2 has queues, not {other:?}"),
+        }
+    }
+}

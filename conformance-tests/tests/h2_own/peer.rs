@@ -1,0 +1,119 @@
+//! A caller of H2 written from its wire alone, on nothing but an AMQP client.
+
+use std::time::Duration;
+
+use conformance_tests::own::Outcome;
+use conformance_tests::servers::RabbitMq;
+use futures_util::StreamExt;
+use lapin::message::Delivery;
+use lapin::options::{
+    BasicConsumeOptions, BasicPublishOptions, QueueBindOptions, QueueDeclareOptions,
+};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, Consumer};
+
+/// Where replies and what is for one instance goes through.
+pub(super) const DIRECT: &str = "h2o.direct";
+
+/// A connection with a queue that it reads.
+pub(super) struct Peer {
+    _connection: Connection,
+    channel: Channel,
+    replies: Consumer,
+    queue: String,
+}
+
+impl Peer {
+    /// Connects, and binds a queue of this name to `h2o.direct` by this key.
+    pub(super) async fn open(broker: &RabbitMq, queue: &str, key: &str) -> Result<Self, Outcome> {
+        Self::opened(broker, queue, key).await.map_err(broken)
+    }
+
+    async fn opened(broker: &RabbitMq, queue: &str, key: &str) -> lapin::Result<Self> {
+        let properties = ConnectionProperties::default();
+        let connection = Connection::connect(&super::url(broker), properties).await?;
+        let channel = connection.create_channel().await?;
+        let own = QueueDeclareOptions { exclusive: true, ..QueueDeclareOptions::default() };
+        channel.queue_declare(queue.into(), own, FieldTable::default()).await?;
+        let (to, from, options) = (queue.into(), DIRECT.into(), QueueBindOptions::default());
+        channel.queue_bind(to, from, key.into(), options, FieldTable::default()).await?;
+        let taken = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
+        let replies =
+            channel.basic_consume(queue.into(), "".into(), taken, FieldTable::default()).await?;
+        Ok(Self { _connection: connection, channel, replies, queue: queue.to_owned() })
+    }
+
+    /// A request as H2's own client sends it, to whoever serves this.
+    pub(super) async fn request(&self, service: &str, id: &str) -> Result<(), Outcome> {
+        let properties = self.properties(service, id);
+        self.publish("h2o", "", properties, id.as_bytes()).await
+    }
+
+    /// What such a request has, in the order that H2 writes it.
+    pub(super) fn properties(&self, service: &str, id: &str) -> BasicProperties {
+        let mut table = FieldTable::default();
+        for (name, value) in [
+            ("messageType", "request"),
+            ("service", service),
+            ("endpoint", "echo"),
+            ("traceID", ""),
+            ("traceShouldPersist", "0"),
+            ("sessionID", ""),
+            ("parentMessageID", ""),
+            ("from", ""),
+            ("remoteAddr", ""),
+            ("authorised", "0"),
+        ] {
+            table.insert(name.into(), AMQPValue::LongString(value.into()));
+        }
+        BasicProperties::default()
+            .with_content_type("application/octetstream".into())
+            .with_delivery_mode(1)
+            .with_message_id(id.into())
+            .with_reply_to((&*self.queue).into())
+            .with_headers(table)
+    }
+
+    /// Publishes anything.
+    pub(super) async fn publish(
+        &self,
+        exchange: &str,
+        key: &str,
+        properties: BasicProperties,
+        body: &[u8],
+    ) -> Result<(), Outcome> {
+        let plain = BasicPublishOptions::default();
+        let sent = self.channel.basic_publish(exchange.into(), key.into(), plain, body, properties);
+        sent.await.map(drop).map_err(broken)
+    }
+
+    /// What comes, until nothing comes for so long.
+    pub(super) async fn collect(&mut self, silence: Duration) -> Vec<Delivery> {
+        let mut all = Vec::new();
+        while let Ok(Some(Ok(delivery))) = tokio::time::timeout(silence, self.replies.next()).await
+        {
+            all.push(delivery);
+        }
+        all
+    }
+}
+
+/// Which request it answers.
+pub(super) fn answers(delivery: &Delivery) -> String {
+    let id = delivery.properties.correlation_id();
+    id.as_ref().map_or(String::new(), |id| id.as_str().to_owned())
+}
+
+/// A header's text.
+pub(super) fn header(delivery: &Delivery, name: &str) -> String {
+    let table = delivery.properties.headers().as_ref();
+    match table.and_then(|table| table.inner().get(name)) {
+        Some(AMQPValue::LongString(text)) => text.to_string(),
+        _ => String::new(),
+    }
+}
+
+#[allow(clippy::needless_pass_by_value)] // As `map_err` gives it.
+fn broken(error: lapin::Error) -> Outcome {
+    Outcome::Broken(error.to_string())
+}
