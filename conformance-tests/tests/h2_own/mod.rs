@@ -1,5 +1,6 @@
 //! The list, the brokers it is gone through on, and the hosts.
 
+mod discovery;
 mod hostile;
 mod peer;
 mod topology;
@@ -29,6 +30,10 @@ macro_rules! list {
 }
 
 list! {
+    discovery {
+        a_service_registers_is_pinged_and_goes_when_it_is_silent
+        who_leaves_is_gone_and_strangers_are_refused
+    }
     hostile {
         instances_never_answer_each_other
         junk_is_answered_or_dropped_and_hurts_nobody

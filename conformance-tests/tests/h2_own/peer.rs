@@ -21,6 +21,8 @@ pub(super) struct Peer {
     channel: Channel,
     replies: Consumer,
     queue: String,
+    /// How many ids it has given out.
+    ids: u32,
 }
 
 impl Peer {
@@ -40,7 +42,7 @@ impl Peer {
         let taken = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
         let replies =
             channel.basic_consume(queue.into(), "".into(), taken, FieldTable::default()).await?;
-        Ok(Self { _connection: connection, channel, replies, queue: queue.to_owned() })
+        Ok(Self { _connection: connection, channel, replies, queue: queue.to_owned(), ids: 0 })
     }
 
     /// A request as H2's own client sends it, to whoever serves this.
@@ -49,13 +51,18 @@ impl Peer {
         self.publish("h2o", "", properties, id.as_bytes()).await
     }
 
-    /// What such a request has, in the order that H2 writes it.
+    /// What such a request has.
     pub(super) fn properties(&self, service: &str, id: &str) -> BasicProperties {
+        self.asking(service, "echo", id)
+    }
+
+    /// What a request to an endpoint has, in the order that H2 writes it.
+    pub(super) fn asking(&self, service: &str, endpoint: &str, id: &str) -> BasicProperties {
         let mut table = FieldTable::default();
         for (name, value) in [
             ("messageType", "request"),
             ("service", service),
-            ("endpoint", "echo"),
+            ("endpoint", endpoint),
             ("traceID", ""),
             ("traceShouldPersist", "0"),
             ("sessionID", ""),
@@ -74,6 +81,12 @@ impl Peer {
             .with_headers(table)
     }
 
+    /// An id for another request.
+    pub(super) fn id(&mut self) -> String {
+        self.ids += 1;
+        format!("{}-{}", self.queue, self.ids)
+    }
+
     /// Publishes anything.
     pub(super) async fn publish(
         &self,
@@ -90,11 +103,18 @@ impl Peer {
     /// What comes, until nothing comes for so long.
     pub(super) async fn collect(&mut self, silence: Duration) -> Vec<Delivery> {
         let mut all = Vec::new();
-        while let Ok(Some(Ok(delivery))) = tokio::time::timeout(silence, self.replies.next()).await
-        {
+        while let Some(delivery) = self.next(silence).await {
             all.push(delivery);
         }
         all
+    }
+
+    /// The next message, if it comes in time.
+    pub(super) async fn next(&mut self, patience: Duration) -> Option<Delivery> {
+        match tokio::time::timeout(patience, self.replies.next()).await {
+            Ok(Some(Ok(delivery))) => Some(delivery),
+            Ok(_) | Err(_) => None,
+        }
     }
 }
 

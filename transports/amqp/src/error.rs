@@ -13,6 +13,7 @@ use registry_api::call::{CallError, CallErrorKind};
 use serde::{Deserialize, Serialize};
 
 use crate::content::Content;
+use crate::names::Prefix;
 
 /// What an error reply holds.
 #[derive(Clone, PartialEq, Message)]
@@ -206,9 +207,9 @@ const OURS: &str = ".portolan.";
 
 /// A failure of a call as H2's error. `scope` is what its code begins with, and
 /// `prefix` what the platform's own codes do.
-pub(crate) fn of(error: &CallError, prefix: &str, scope: &str) -> PlatformError {
+pub(crate) fn of(error: &CallError, prefix: &Prefix, scope: &str) -> PlatformError {
     let text = error.message();
-    let named = |kind, name: &str| PlatformError::new(kind, format!("{prefix}.{name}"), text);
+    let named = |kind, name: &str| PlatformError::new(kind, prefix.name(name), text);
     match error.kind() {
         CallErrorKind::UnknownMethod => named(ErrorType::InternalServerError, MISSING),
         CallErrorKind::Registry(ErrorKind::Overloaded) => {
@@ -275,7 +276,7 @@ mod tests {
         let kinds = KINDS.iter().map(|row| row.1);
         let more = [CallErrorKind::UnknownMethod, ErrorKind::Overloaded.into()];
         for kind in kinds.chain(more) {
-            let told = of(&CallError::new(kind, "why"), "com.hailocab", "svc.ep");
+            let told = of(&CallError::new(kind, "why"), &Prefix::default(), "svc.ep");
             for content in [Content::Protobuf, Content::Json] {
                 let body = told.write(content);
                 let back = PlatformError::read(content, &body).unwrap();
@@ -288,8 +289,11 @@ mod tests {
             assert_eq!((error.number, error.http_code), (number, Some(http)));
             assert_eq!(error.kind(), kind);
         }
+        let missing = CallError::new(CallErrorKind::UnknownMethod, "why");
+        let missing = of(&missing, &Prefix::default(), "svc.ep");
+        assert_eq!(missing.code, "com.hailocab.kernel.handler.missing");
         let application = CallError::application("Declared", Bytes::from_static(b"\x00\xff"));
-        let back = read(&of(&application, "p", "s.e"));
+        let back = read(&of(&application, &Prefix::default(), "s.e"));
         assert_eq!((back.code(), &back.body()[..]), ("Declared", &b"\x00\xff"[..]));
     }
 

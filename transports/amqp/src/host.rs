@@ -294,7 +294,7 @@ impl Server {
 
     async fn outcome(&self, request: &Request, body: Vec<u8>) -> Result<Reply, PlatformError> {
         let scope = format!("{}.{}", self.service, request.endpoint);
-        let told = |error: CallError| error::of(&error, &self.options.prefix.name(""), &scope);
+        let told = |error: CallError| error::of(&error, &self.options.prefix, &scope);
         let fails = |kind: CallErrorKind, why: &str| Err(told(CallError::new(kind, why)));
         if request.content.is_none() {
             let why = "neither application/octetstream nor application/json";

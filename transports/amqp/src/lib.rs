@@ -2,7 +2,8 @@
 //! RabbitMQ, as H2's own services send them.
 //!
 //! [`AmqpHost`] is an instance, [`AmqpCaller`] calls one by the queue its address
-//! names. `docs/wire-amqp.md` says what of H2 is spoken so far.
+//! names. [`Discovery`] is whom H2's own services tell that they are there.
+//! `docs/wire-amqp.md` says what of H2 is spoken so far.
 //!
 //! What it is not: the backend that keeps a registry on RabbitMQ, or H2's own
 //! exchange type, which stock brokers do not have.
@@ -10,6 +11,7 @@
 mod bus;
 mod caller;
 mod content;
+mod discovery;
 mod error;
 mod host;
 mod message;
@@ -20,6 +22,7 @@ mod reach;
 pub use crate::bus::Broker;
 pub use crate::caller::{AmqpCaller, CallerOptions};
 pub use crate::content::Content;
+pub use crate::discovery::{Discovery, DiscoveryOptions};
 pub use crate::error::{ErrorType, PlatformError};
 pub use crate::host::{AmqpHost, HostOptions};
 pub use crate::names::Prefix;

@@ -189,6 +189,21 @@ pub(crate) fn pong(instance: &str) -> BasicProperties {
     transient("text/plain").with_reply_to(instance.into()).with_headers(table)
 }
 
+/// The properties of a ping, before what else waits.
+pub(crate) fn ping(reply_to: &str) -> BasicProperties {
+    let mut table = FieldTable::default();
+    put(&mut table, "messageType", HEARTBEAT);
+    put(&mut table, HEARTBEAT, "ping");
+    transient("text/plain").with_priority(5).with_reply_to(reply_to.into()).with_headers(table)
+}
+
+/// The instance that answers a ping; none for what is no such answer.
+pub(crate) fn pong_from(properties: &BasicProperties) -> Option<String> {
+    let table = properties.headers().as_ref()?;
+    let from = properties.reply_to().as_ref()?.as_str();
+    (get(table, "messageType") == HEARTBEAT).then(|| from.to_owned())
+}
+
 /// The properties of a message that gives a request up.
 pub(crate) fn cancel(message_id: &str) -> BasicProperties {
     let mut table = FieldTable::default();
@@ -299,6 +314,9 @@ mod tests {
             assert_eq!(Inbound::read(&with("messageType", kind), b"PING"), Inbound::Answer);
         }
         assert_eq!(Inbound::read(&pong("server-x"), b"PONG"), Inbound::Answer);
+        assert_eq!(Inbound::read(&super::ping("discovery-1"), b"PING"), ping);
+        assert_eq!(pong_from(&pong("server-x")).as_deref(), Some("server-x"));
+        assert_eq!(pong_from(&with("messageType", "reply")), None);
         let topic = Inbound::Publication("t".to_owned());
         assert_eq!(Inbound::read(&with("topic", "t"), b""), topic);
         let cancelled = Inbound::read(&cancel("m"), b"");

@@ -47,6 +47,11 @@ pub(crate) fn client_queue() -> String {
     format!("client-{}", uuid::Uuid::new_v4())
 }
 
+/// The queue that answers to pings come to.
+pub(crate) fn discovery_queue() -> String {
+    format!("discovery-{}", uuid::Uuid::new_v4())
+}
+
 /// Whether an answer may be sent there: to the queue of a caller or of discovery. An
 /// instance that took one for a request would answer it in turn.
 pub(crate) fn is_reply_queue(queue: &str) -> bool {
@@ -64,7 +69,7 @@ mod tests {
         for bad in ["", ".", "a.", "a..b", "a b", "ä"] {
             assert!(Prefix::parse(bad).is_err(), "{bad}");
         }
-        assert!(is_reply_queue(&client_queue()) && is_reply_queue("discovery-1"));
+        assert!(is_reply_queue(&client_queue()) && is_reply_queue(&discovery_queue()));
         for other in [&*server_queue("s"), "payments.orders", ""] {
             assert!(!is_reply_queue(other), "{other:?}");
         }
