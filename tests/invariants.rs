@@ -227,6 +227,7 @@ fn every_task_has_an_owner() {
         "src/membership/pulse.rs",
         "src/view/views.rs",
         "transports/amqp/src/caller.rs",
+        "transports/amqp/src/discovery/forwarder.rs",
         "transports/amqp/src/discovery/mod.rs",
         "transports/amqp/src/host.rs",
         "transports/grpc/src/gateway/stream.rs",

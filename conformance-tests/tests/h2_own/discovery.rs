@@ -1,7 +1,7 @@
 //! A service of H2 that knows nothing of Portolan registers, is pinged, and is gone when
 //! it says nothing.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use conformance_tests::own::{Outcome, check};
@@ -12,7 +12,8 @@ use portolan::h2::{Broker, Discovery, DiscoveryOptions};
 use portolan::{Health, InstanceId, Query, Registry, Target};
 
 use super::peer::{DIRECT, Peer, answers, header};
-use super::{Place, url};
+use super::topology::HASHING;
+use super::{Echo, Instance, Place, url};
 
 const DISCOVERY: &str = "com.hailocab.kernel.discovery";
 const SERVICE: &str = "com.hailocab.service.hello";
@@ -27,8 +28,8 @@ struct World {
 
 impl World {
     /// On a broker of its own: there is one discovery at a broker.
-    async fn open(_: &Place) -> Result<Self, Outcome> {
-        let broker = Arc::new(super::with_plugins(&[])?);
+    async fn open(plugins: &[&'static str]) -> Result<Self, Outcome> {
+        let broker = Arc::new(super::with_plugins(plugins)?);
         let registry = portolan::open("memory:").await?;
         let options = DiscoveryOptions::default().with_ping_every(EVERY);
         let at = Broker::parse(&url(&broker))?;
@@ -119,9 +120,9 @@ async fn pong(peer: &mut Peer, id: &str, times: usize) -> Result<(), Outcome> {
 }
 
 pub(super) async fn a_service_registers_is_pinged_and_goes_when_it_is_silent(
-    place: &Place,
+    _: &Place,
 ) -> Result<(), Outcome> {
-    let world = World::open(place).await?;
+    let world = World::open(&[]).await?;
     let id = "server-com.hailocab.service.hello-1";
     let mut caller = Peer::open(&world.broker, "client-caller", "client-caller").await?;
     let mut service = Peer::open(&world.broker, id, id).await?;
@@ -156,10 +157,60 @@ pub(super) async fn a_service_registers_is_pinged_and_goes_when_it_is_silent(
     check(world.health(id).await?.is_none(), "it is silent, and still there")
 }
 
-pub(super) async fn who_leaves_is_gone_and_strangers_are_refused(
-    place: &Place,
-) -> Result<(), Outcome> {
-    let world = World::open(place).await?;
+pub(super) async fn the_binder_shares_requests_over_an_exchange(_: &Place) -> Result<(), Outcome> {
+    the_binder_shares_requests(&[HASHING]).await
+}
+
+pub(super) async fn the_binder_shares_requests_without_plugins(_: &Place) -> Result<(), Outcome> {
+    the_binder_shares_requests(&[]).await
+}
+
+/// Two services of H2, of which one has bound itself, and one of ours: each gets its
+/// share, nothing is run twice, and who is silent gets nothing any more.
+async fn the_binder_shares_requests(plugins: &[&'static str]) -> Result<(), Outcome> {
+    let world = World::open(plugins).await?;
+    let ours = Instance::serve(&world.broker, SERVICE, Echo::default()).await?;
+    let mut caller = Peer::open(&world.broker, "client-caller", "client-caller").await?;
+    let (mut serving, mut ran) = (Vec::new(), Vec::new());
+    for number in 0..2 {
+        let id = format!("server-hello-{number}");
+        let peer = Peer::open(&world.broker, &id, &id).await?;
+        if number == 0 {
+            peer.bind_itself(SERVICE).await?;
+        }
+        let list = Arc::new(Mutex::new(Vec::new()));
+        serving.push(tokio::spawn(peer.serve(Arc::clone(&list))));
+        ran.push(list);
+        ask(&mut caller, "multiregister", false, &registration(&id, SERVICE)).await?;
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let count = |list: &Arc<Mutex<Vec<String>>>| list.lock().expect("nobody panics").len();
+    let shares = || [ours.echo.ran().len(), count(&ran[0]), count(&ran[1])];
+    call(&mut caller, 300).await?;
+    let first = shares();
+    check(first.iter().sum::<usize>() == 300, format_args!("{first:?}: some were run twice"))?;
+    check(first.iter().all(|share| *share >= 50), format_args!("{first:?}"))?;
+    // One of them is killed: its queue is gone at once, and its share goes to the others.
+    serving[1].abort();
+    tokio::time::sleep(EVERY * 5).await;
+    call(&mut caller, 100).await?;
+    let second = shares();
+    check(second[2] == first[2], format_args!("{second:?}: a dead one ran"))?;
+    check(second.iter().sum::<usize>() == 400, format_args!("{second:?}"))
+}
+
+/// Calls the service so many times, and wants as many answers.
+async fn call(caller: &mut Peer, times: usize) -> Result<(), Outcome> {
+    for _ in 0..times {
+        let id = caller.id();
+        caller.request(SERVICE, &id).await?;
+    }
+    let answered = caller.collect(Duration::from_millis(700)).await.len();
+    check(answered == times, format_args!("{answered} answers to {times} requests"))
+}
+
+pub(super) async fn who_leaves_is_gone_and_strangers_are_refused(_: &Place) -> Result<(), Outcome> {
+    let world = World::open(&[]).await?;
     let mut caller = Peer::open(&world.broker, "client-caller", "client-caller").await?;
     let id = "server-com.hailocab.service.hello-2";
     let body = registration(id, SERVICE);

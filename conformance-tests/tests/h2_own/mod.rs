@@ -32,6 +32,8 @@ macro_rules! list {
 list! {
     discovery {
         a_service_registers_is_pinged_and_goes_when_it_is_silent
+        the_binder_shares_requests_over_an_exchange
+        the_binder_shares_requests_without_plugins
         who_leaves_is_gone_and_strangers_are_refused
     }
     hostile {

@@ -1,5 +1,6 @@
 //! A caller of H2 written from its wire alone, on nothing but an AMQP client.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use conformance_tests::own::Outcome;
@@ -35,14 +36,57 @@ impl Peer {
         let properties = ConnectionProperties::default();
         let connection = Connection::connect(&super::url(broker), properties).await?;
         let channel = connection.create_channel().await?;
-        let own = QueueDeclareOptions { exclusive: true, ..QueueDeclareOptions::default() };
-        channel.queue_declare(queue.into(), own, FieldTable::default()).await?;
+        let own = QueueDeclareOptions { auto_delete: true, ..QueueDeclareOptions::default() };
+        let mut shape = FieldTable::default();
+        shape.insert("x-message-ttl".into(), AMQPValue::LongInt(5_000));
+        shape.insert("x-expires".into(), AMQPValue::LongInt(30_000));
+        channel.queue_declare(queue.into(), own, shape).await?;
         let (to, from, options) = (queue.into(), DIRECT.into(), QueueBindOptions::default());
         channel.queue_bind(to, from, key.into(), options, FieldTable::default()).await?;
         let taken = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
         let replies =
             channel.basic_consume(queue.into(), "".into(), taken, FieldTable::default()).await?;
         Ok(Self { _connection: connection, channel, replies, queue: queue.to_owned(), ids: 0 })
+    }
+
+    /// Binds itself, as some of H2's services do.
+    pub(super) async fn bind_itself(&self, service: &str) -> Result<(), Outcome> {
+        let mut arguments = FieldTable::default();
+        for (name, value) in [("service", service), ("x-match", "all")] {
+            arguments.insert(name.into(), AMQPValue::LongString(value.into()));
+        }
+        let (to, key, options) = ((&*self.queue).into(), service.into(), Default::default());
+        let binding = self.channel.queue_bind(to, "h2o".into(), key, options, arguments);
+        binding.await.map_err(broken)
+    }
+
+    /// Answers as H2's server does, until it is ended: pings, and requests with what
+    /// they said. What has run goes to `ran`.
+    pub(super) async fn serve(mut self, ran: Arc<Mutex<Vec<String>>>) {
+        while let Some(delivery) = self.next(Duration::from_secs(600)).await {
+            let text = |value: &Option<lapin::types::ShortString>| {
+                value.as_ref().map_or(String::new(), |value| value.as_str().to_owned())
+            };
+            let reply_to = text(delivery.properties.reply_to());
+            let is_ping = header(&delivery, "messageType") == "heartbeat";
+            let kind = if is_ping { "heartbeat" } else { "reply" };
+            let mut table = FieldTable::default();
+            table.insert("messageType".into(), AMQPValue::LongString(kind.into()));
+            let mut properties = BasicProperties::default()
+                .with_reply_to((&*self.queue).into())
+                .with_content_type("text/plain".into())
+                .with_headers(table);
+            let mut body = b"PONG".to_vec();
+            if !is_ping {
+                let id = text(delivery.properties.message_id());
+                ran.lock().expect("nobody panics").push(id.clone());
+                properties = properties
+                    .with_correlation_id(id.into())
+                    .with_content_type("application/octetstream".into());
+                body = delivery.data;
+            }
+            let _ = self.publish(DIRECT, &reply_to, properties, &body).await; // It may be gone.
+        }
     }
 
     /// A request as H2's own client sends it, to whoever serves this.

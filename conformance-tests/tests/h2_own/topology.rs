@@ -12,7 +12,7 @@ use super::{Echo, Instance, Place, with_plugins};
 
 const SERVICE: &str = "com.hailocab.service.shared";
 const REQUESTS: usize = 300;
-const HASHING: &str = "rabbitmq_consistent_hash_exchange";
+pub(super) const HASHING: &str = "rabbitmq_consistent_hash_exchange";
 const RANDOM: &str = "rabbitmq_random_exchange";
 
 pub(super) async fn a_hashing_exchange_shares_requests(_: &Place) -> Result<(), Outcome> {

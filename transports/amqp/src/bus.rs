@@ -137,6 +137,11 @@ impl Bus {
         Ok(bus)
     }
 
+    /// The connection, for whoever declares more over it.
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
     /// A way to publish that can be shared.
     pub(crate) fn outlet(&self) -> Outlet {
         Outlet { channel: self.channel.clone(), confirmed: self.confirmed.clone() }
@@ -183,7 +188,7 @@ impl Bus {
 }
 
 /// Waits for a broker that may say nothing.
-async fn patiently<T>(doing: impl Future<Output = lapin::Result<T>>) -> Result<T> {
+pub(crate) async fn patiently<T>(doing: impl Future<Output = lapin::Result<T>>) -> Result<T> {
     match timeout(PATIENCE, doing).await {
         Ok(done) => done.map_err(unavailable),
         Err(_) => Err(Error::new(ErrorKind::Unavailable, "the broker says nothing")),
@@ -242,7 +247,7 @@ async fn inbox(connection: &Connection, queue: &str, role: Role) -> lapin::Resul
 }
 
 /// Reads a queue.
-async fn consume(channel: &Channel, queue: &str) -> lapin::Result<Consumer> {
+pub(crate) async fn consume(channel: &Channel, queue: &str) -> lapin::Result<Consumer> {
     // What is taken is run at most once: it is gone from the queue before it begins.
     let taken = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
     channel.basic_consume(queue.into(), "".into(), taken, none()).await

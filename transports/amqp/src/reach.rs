@@ -20,6 +20,8 @@ use crate::bus::{Broker, Role};
 
 /// Requests, for which the exchange chooses an instance.
 const REQUESTS: &str = "h2o";
+/// Publications, to all who read a topic.
+const TOPICS: &str = "h2o.topic";
 /// H2's own type.
 const HAILO: &str = "x-hailo2";
 /// Those that ship with RabbitMQ and choose one of several, the better one first: a
@@ -130,6 +132,35 @@ async fn bind(channel: &Channel, service: &str, queue: &str) -> lapin::Result<()
     channel.queue_bind(to, REQUESTS.into(), key, options, of(service)).await
 }
 
+/// Takes an instance out that has bound itself to `h2o`.
+pub(crate) async fn unbind_self(
+    connection: &Connection,
+    service: &str,
+    queue: &str,
+) -> lapin::Result<()> {
+    let channel = connection.create_channel().await?;
+    channel.queue_unbind(queue.into(), REQUESTS.into(), service.into(), of(service)).await
+}
+
+/// Gives publications on a topic to an instance.
+pub(crate) async fn bind_topic(
+    connection: &Connection,
+    topic: &str,
+    queue: &str,
+) -> lapin::Result<()> {
+    let channel = connection.create_channel().await?;
+    let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+    let none = FieldTable::default;
+    channel.exchange_declare(TOPICS.into(), ExchangeKind::Topic, durable, none()).await?;
+    let options = QueueBindOptions::default();
+    channel.queue_bind(queue.into(), TOPICS.into(), topic.into(), options, none()).await
+}
+
+/// Whether a queue or an exchange is not there.
+pub(crate) fn is_not_found(error: &lapin::Error) -> bool {
+    is(error, &AMQPSoftError::NOTFOUND.into())
+}
+
 /// What a request for this service has in its headers.
 fn of(service: &str) -> FieldTable {
     let mut arguments = FieldTable::default();
@@ -172,7 +203,7 @@ async fn exists(connection: &Connection, queue: &str) -> lapin::Result<bool> {
     let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
     match channel.queue_declare(queue.into(), passive, FieldTable::default()).await {
         Ok(_) => Ok(true),
-        Err(error) if is(&error, &AMQPSoftError::NOTFOUND.into()) => Ok(false),
+        Err(error) if is_not_found(&error) => Ok(false),
         Err(error) => Err(error),
     }
 }

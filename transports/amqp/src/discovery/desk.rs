@@ -113,8 +113,7 @@ impl Desk {
     async fn instances(&self, of: OfZone) -> Result<Instances> {
         let records = self.records(of.service_name).await?;
         let zone = of.az_name.unwrap_or_default();
-        let here =
-            records.iter().map(Record::told).filter(|told| zone.is_empty() || told.az_name == zone);
+        let here = records.iter().filter(|record| zone.is_empty() || record.told().az_name == zone);
         Ok(Instances { instances: here.map(shown).collect() })
     }
 
@@ -124,18 +123,27 @@ impl Desk {
             "" => Query::all(),
             name => Query::service(ServiceName::parse(name)?),
         };
-        records(&*self.registry, query).await
+        records(&*self.registry, query, Filter::default()).await
     }
 }
 
 /// Instances of H2 in the registry.
-pub(super) async fn records(registry: &dyn Registry, query: Query) -> Result<Vec<Record>> {
-    Ok(presences(registry, query).await?.iter().filter_map(|one| Record::read(one)).collect())
+pub(super) async fn records(
+    registry: &dyn Registry,
+    query: Query,
+    filter: Filter,
+) -> Result<Vec<Record>> {
+    let presences = presences(registry, query, filter).await?;
+    Ok(presences.iter().filter_map(|presence| Record::read(presence)).collect())
 }
 
 /// Instances that are reached through AMQP.
-pub(super) async fn presences(registry: &dyn Registry, query: Query) -> Result<Vec<Arc<Presence>>> {
-    let query = query.with_filter(Filter::default().with_transport(Transport::Amqp));
+pub(super) async fn presences(
+    registry: &dyn Registry,
+    query: Query,
+    filter: Filter,
+) -> Result<Vec<Arc<Presence>>> {
+    let query = query.with_filter(filter.with_transport(Transport::Amqp));
     match registry.resolve(&query).await {
         Ok(view) => Ok(view.instances.into_iter().map(|instance| instance.presence).collect()),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
@@ -143,8 +151,8 @@ pub(super) async fn presences(registry: &dyn Registry, query: Query) -> Result<V
     }
 }
 
-fn shown(told: &MultiRequest) -> Instance {
-    let topics = told.endpoints.iter().filter_map(|endpoint| endpoint.subscribe.clone());
+fn shown(record: &Record) -> Instance {
+    let told = record.told();
     Instance {
         instance_id: told.instance_id.clone(),
         hostname: told.hostname.clone(),
@@ -152,7 +160,7 @@ fn shown(told: &MultiRequest) -> Instance {
         service_description: told.service.description.clone(),
         service_version: told.service.version,
         az_name: told.az_name.clone(),
-        sub_topic: topics.filter(|topic| !topic.is_empty()).collect(),
+        sub_topic: record.topics().map(str::to_owned).collect(),
         machine_class: told.machine_class.clone(),
     }
 }

@@ -1,10 +1,12 @@
 //! Discovery for services of H2 that know nothing of Portolan: they register here, are
-//! pinged, and are instances of the registry like all others.
+//! pinged and bound, and are instances of the registry like all others.
 //!
 //! Facts: HailoOSS `discovery-service` at 1bd406c; `platform` at 39e911a,
 //! `server/discovery.go`.
 
+mod binder;
 mod desk;
+mod forwarder;
 mod model;
 mod pulse;
 mod record;
@@ -17,6 +19,7 @@ use registry_api::call::Host;
 use registry_api::{LeaseTerms, Offer, Registry, Result, ServiceName};
 use tokio_util::task::AbortOnDropHandle;
 
+use self::binder::Binder;
 use self::desk::Desk;
 use self::pulse::Pulse;
 use crate::bus::Broker;
@@ -63,10 +66,11 @@ impl DiscoveryOptions {
 }
 
 /// The service `PREFIX.kernel.discovery` at a broker. There may be several on one
-/// registry: each of them pings all instances.
+/// registry: each of them pings and binds all instances.
 pub struct Discovery {
     host: AmqpHost,
     _pulse: AbortOnDropHandle<()>,
+    _binder: AbortOnDropHandle<()>,
 }
 
 impl Discovery {
@@ -84,8 +88,14 @@ impl Discovery {
         let desk = Desk::new(Arc::clone(&registry), options.prefix.clone(), terms);
         let hosting = HostOptions::default().with_prefix(options.prefix);
         let host = AmqpHost::serve(service, broker.clone(), Arc::new(desk), hosting).await?;
-        let pulse = Pulse::new(registry, broker, options.ping_every);
-        Ok(Self { host, _pulse: AbortOnDropHandle::new(tokio::spawn(pulse.run())) })
+        let every = options.ping_every;
+        let binder = Binder::new(Arc::clone(&registry), broker.clone(), every / 2);
+        let pulse = Pulse::new(registry, broker, every);
+        Ok(Self {
+            host,
+            _pulse: AbortOnDropHandle::new(tokio::spawn(pulse.run())),
+            _binder: AbortOnDropHandle::new(tokio::spawn(binder.run())),
+        })
     }
 
     /// Where it is called: for whoever lists it in the registry.
@@ -93,8 +103,8 @@ impl Discovery {
         self.host.offers()
     }
 
-    /// Takes no more registrations, and answers those it has. Pings go on until it is
-    /// dropped.
+    /// Takes no more registrations, and answers those it has. Pings and bindings go on
+    /// until it is dropped.
     pub async fn close(&self) {
         self.host.close().await;
     }

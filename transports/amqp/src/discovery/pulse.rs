@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lapin::message::Delivery;
-use registry_api::{Beat, Query, Registry};
+use registry_api::{Beat, Filter, Query, Registry};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::desk::presences;
@@ -88,7 +88,7 @@ impl Pulse {
 
     /// Everybody once more. While the registry cannot be read, those that are known.
     async fn begin(&self, round: &mut Round) {
-        match presences(&*self.registry, Query::all()).await {
+        match presences(&*self.registry, Query::all(), Filter::default()).await {
             Ok(all) => {
                 let ours = all.iter().filter(|presence| Record::read(presence).is_some());
                 let life = |presence: &Arc<registry_api::Presence>| {

@@ -41,9 +41,25 @@ impl Record {
         Ok(Self(request))
     }
 
-    /// Its id, which is its queue.
+    /// Its id.
     pub(crate) fn id(&self) -> Result<InstanceId> {
         InstanceId::parse(&self.0.instance_id)
+    }
+
+    /// Its queue, which is its id.
+    pub(crate) fn queue(&self) -> &str {
+        &self.0.instance_id
+    }
+
+    /// The service it is an instance of.
+    pub(crate) fn service(&self) -> &str {
+        &self.0.service.name
+    }
+
+    /// The topics it reads.
+    pub(crate) fn topics(&self) -> impl Iterator<Item = &str> {
+        let topics = self.0.endpoints.iter().filter_map(|endpoint| endpoint.subscribe.as_deref());
+        topics.filter(|topic| !topic.is_empty())
     }
 
     /// What it told.
