@@ -3,6 +3,7 @@
 mod discovery;
 mod hostile;
 mod peer;
+mod python;
 mod topology;
 
 use std::pin::Pin;
@@ -40,6 +41,10 @@ list! {
         instances_never_answer_each_other
         junk_is_answered_or_dropped_and_hurts_nobody
         a_request_that_comes_again_is_answered_and_not_run
+    }
+    python {
+        a_python_caller_is_answered_by_three_of_ours
+        python_services_join_share_and_go
     }
     topology {
         a_hashing_exchange_shares_requests
