@@ -208,6 +208,9 @@ const OURS: &str = ".portolan.";
 /// A failure of a call as H2's error. `scope` is what its code begins with, and
 /// `prefix` what the platform's own codes do.
 pub(crate) fn of(error: &CallError, prefix: &Prefix, scope: &str) -> PlatformError {
+    if let Some(told) = application(error) {
+        return told;
+    }
     let text = error.message();
     let named = |kind, name: &str| PlatformError::new(kind, prefix.name(name), text);
     match error.kind() {
@@ -247,23 +250,25 @@ pub(crate) fn read(error: &PlatformError) -> CallError {
             CallError::application(code, Bytes::from(body().unwrap_or_default()))
         }
         Some(kind) => CallError::new(kind, error.description.clone()),
-        None => {
-            CallError::new(foreign(error.kind()), format!("{}: {}", error.code, error.description))
-        }
+        None => error.clone().into(),
     }
 }
 
-/// What the error of a peer that is not ours means.
-fn foreign(kind: ErrorType) -> CallErrorKind {
-    match kind {
-        ErrorType::BadRequest => ErrorKind::InvalidArgument.into(),
-        ErrorType::BadResponse | ErrorType::InternalServerError => CallErrorKind::Framework,
-        ErrorType::CircuitBroken => ErrorKind::Overloaded.into(),
-        ErrorType::Conflict => ErrorKind::Conflict.into(),
-        ErrorType::Forbidden => ErrorKind::PermissionDenied.into(),
-        ErrorType::NotFound => ErrorKind::NotFound.into(),
-        ErrorType::Timeout => ErrorKind::Timeout.into(),
-        ErrorType::Unauthorized => ErrorKind::Unauthenticated.into(),
+/// The error that an H2 service itself answered, if it is one: with its code, its
+/// status and its context.
+pub fn application(error: &CallError) -> Option<PlatformError> {
+    if error.kind() != CallErrorKind::Application || error.code().is_empty() {
+        return None;
+    }
+    let told = PlatformError::read(Content::Protobuf, error.body())?;
+    (told.code == error.code()).then_some(told)
+}
+
+/// What a handler fails with, so that its callers get exactly this.
+impl From<PlatformError> for CallError {
+    fn from(error: PlatformError) -> Self {
+        let body = error.encode_to_vec();
+        Self::application(error.code, body.into())
     }
 }
 
@@ -298,12 +303,26 @@ mod tests {
     }
 
     #[test]
+    fn a_handler_says_which_error_its_callers_get() {
+        let said = PlatformError::new(ErrorType::NotFound, "com.hailocab.service.hello.who", "no")
+            .with_context(["7".to_owned()]);
+        let told = of(&said.clone().into(), &Prefix::default(), "svc.ep");
+        assert_eq!(told, said);
+        assert_eq!(application(&read(&told)), Some(said));
+        let other = CallError::application("Declared", Bytes::from_static(b"\x08\x06"));
+        assert_eq!(application(&other), None);
+        assert_eq!(application(&CallError::new(CallErrorKind::Framework, "why")), None);
+    }
+
+    #[test]
     fn what_go_writes_is_understood() {
         // type=0, code="a", description="b", httpCode=401: a type that has no number.
         let body = [8, 0, 18, 1, b'a', 26, 1, b'b', 32, 145, 3];
         let error = PlatformError::read(Content::Protobuf, &body).unwrap();
         assert_eq!(error.kind(), ErrorType::Unauthorized);
-        assert_eq!(read(&error).kind(), ErrorKind::Unauthenticated.into());
+        let arrived = read(&error);
+        assert_eq!((arrived.kind(), arrived.code()), (CallErrorKind::Application, "a"));
+        assert_eq!(application(&arrived).as_ref(), Some(&error));
         let json = br#"{"type":"0","code":"a","description":"b","httpCode":401}"#;
         assert_eq!(PlatformError::read(Content::Json, json), Some(error));
         // The status is sent, and a number that is not known is an internal error.

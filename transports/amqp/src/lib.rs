@@ -23,7 +23,7 @@ pub use crate::bus::Broker;
 pub use crate::caller::{AmqpCaller, CallerOptions};
 pub use crate::content::Content;
 pub use crate::discovery::{Discovery, DiscoveryOptions};
-pub use crate::error::{ErrorType, PlatformError};
+pub use crate::error::{ErrorType, PlatformError, application};
 pub use crate::host::{AmqpHost, HostOptions};
 pub use crate::names::Prefix;
 
