@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use portolan::grpc::{ClusterSecret, Security};
+use portolan::h2::{Broker, Prefix};
 use portolan::thrift::CallerOptions;
 use portolan::{AddressPolicy, ApiKey, LeaseTerms};
 use serde::Deserialize;
@@ -43,6 +44,10 @@ pub struct Config {
     pub thrift: Option<SocketAddr>,
     /// Whether hprose peers find an etcd v2 on the HTTP listener.
     pub hprose: bool,
+    /// The broker of H2's services, if there is one.
+    pub amqp: Option<Broker>,
+    /// What the names of H2's services begin with.
+    pub amqp_prefix: Prefix,
     /// Blocks of addresses that instances may have besides ordinary ones.
     pub allow_addresses: Vec<String>,
     /// The lease terms of instances that connect over HTTP.
@@ -128,9 +133,14 @@ pub struct Flags {
     /// whoever reaches it may join there with services that have no API keys
     #[arg(long, env = "PORTOLAN_HPROSE", num_args = 0..=1, default_missing_value = "true")]
     pub hprose: Option<bool>,
-    /// RabbitMQ for H2 services (not available in this version)
+    /// Be discovery and binder of the H2 services at this RabbitMQ, and call them:
+    /// amqp://USER:PASSWORD@HOST/VHOST; whoever can publish there may join with
+    /// services below the prefix
     #[arg(long, value_name = "URL", env = "PORTOLAN_AMQP", hide_env_values = true)]
     pub amqp: Option<String>,
+    /// What the names of H2 services begin with [default: com.hailocab]
+    #[arg(long, value_name = "NAME", env = "PORTOLAN_AMQP_PREFIX")]
+    pub amqp_prefix: Option<String>,
     /// Let instances have addresses in this block; may be repeated
     #[arg(long, value_name = "CIDR", env = "PORTOLAN_ALLOW_ADDRESSES", value_delimiter = ',')]
     pub allow_addresses: Option<Vec<String>>,
@@ -180,6 +190,7 @@ struct File {
     thrift: Option<SocketAddr>,
     hprose: Option<bool>,
     amqp: Option<String>,
+    amqp_prefix: Option<String>,
     allow_addresses: Option<Vec<String>>,
     #[serde(default, with = "humantime_serde::option")]
     ttl: Option<Duration>,
@@ -204,10 +215,8 @@ impl Config {
             Some(path) => read(path)?,
             None => File::default(),
         };
-        if flags.amqp.or(file.amqp).is_some() {
-            let reason = "amqp: this version cannot serve H2 services over RabbitMQ; leave it out";
-            return Err(reason.to_owned());
-        }
+        let amqp = flags.amqp.or(file.amqp).map(|url| Broker::parse(&url)).transpose();
+        let prefix = flags.amqp_prefix.or(file.amqp_prefix).map(|name| Prefix::parse(&name));
         let seconds = Duration::from_secs;
         let ttl = flags.ttl.or(file.ttl).unwrap_or(seconds(45));
         let ttd = flags.ttd.or(file.ttd).unwrap_or(seconds(90).max(ttl));
@@ -234,6 +243,11 @@ impl Config {
             cluster_secret: secret.map_err(|error| error.to_string())?,
             thrift: flags.thrift.or(file.thrift),
             hprose: flags.hprose.or(file.hprose).unwrap_or(false),
+            amqp: amqp.map_err(|error| format!("amqp: {error}"))?,
+            amqp_prefix: prefix
+                .transpose()
+                .map_err(|error| format!("amqp-prefix: {error}"))?
+                .unwrap_or_default(),
             allow_addresses: flags.allow_addresses.or(file.allow_addresses).unwrap_or_default(),
             terms: LeaseTerms::new(ttl, ttd).map_err(|error| error.to_string())?,
             master_api_key: key.map(checked_key).transpose()?,
@@ -399,8 +413,11 @@ mod tests {
     fn what_cannot_be_is_said() {
         let short = Flags { master_api_key: Some("short".into()), ..Flags::default() };
         assert!(settle(short).unwrap_err().contains("master-api-key"));
-        let amqp = Flags { amqp: Some("amqp://h".into()), ..Flags::default() };
-        assert!(settle(amqp).unwrap_err().contains("amqp"));
+        let amqp = Flags { amqp: Some("http://u:secret@h".into()), ..Flags::default() };
+        let said = settle(amqp).unwrap_err();
+        assert!(said.contains("amqp://") && !said.contains("secret"), "{said}");
+        let prefix = Flags { amqp_prefix: Some("a b".into()), ..Flags::default() };
+        assert!(settle(prefix).unwrap_err().contains("amqp-prefix"));
         let cidr = Flags { allow_addresses: Some(vec!["10.0.0.0/99".into()]), ..Flags::default() };
         assert!(settle(cidr).unwrap_err().contains("allow-addresses"));
     }

@@ -161,6 +161,11 @@ fn failed(error: &CallError) -> Response {
         let status = StatusCode::from_u16(told.http).unwrap_or(StatusCode::BAD_GATEWAY);
         return problem::application(status, &told.code, &told.message);
     }
+    if let Some(told) = portolan::h2::application(error) {
+        let status = told.http_code.and_then(|code| StatusCode::from_u16(code as u16).ok());
+        let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        return problem::application(status, &told.code, &told.description);
+    }
     let status = match error.kind() {
         CallErrorKind::NoInstance => StatusCode::SERVICE_UNAVAILABLE,
         CallErrorKind::Registry(ErrorKind::Overloaded) => StatusCode::TOO_MANY_REQUESTS,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use portolan::access::Access;
 use portolan::call::{Caller, Host};
 use portolan::grpc::{Forwarder, GrpcCaller, ReverseCaller, Switchboard, SwitchboardOptions};
+use portolan::h2::{self, AmqpCaller, Discovery, DiscoveryOptions};
 use portolan::thrift::{RegistryHandler, ThriftCaller, ThriftHost, idl};
 use portolan::{
     AddressPolicy, ChannelOptions, Client, ClientOptions, Clock, Error, InstanceId, KeyAccess,
@@ -43,6 +44,7 @@ pub struct Gateway {
     pub thrift: Option<SocketAddr>,
     serving: [Serving; 3],
     registry: Option<ThriftHost>,
+    discovery: Option<Discovery>,
     state: Arc<Admin>,
     reporter: HealthReporter,
     presence: Membership,
@@ -56,6 +58,8 @@ pub struct Gateway {
 pub enum StartError {
     /// A listener could not be bound.
     Bind(&'static str, SocketAddr, std::io::Error),
+    /// The broker of H2's services could not be used.
+    Broker(Error),
     /// The registry could not be opened.
     Registry(Error),
 }
@@ -121,6 +125,7 @@ impl Gateway {
             metrics: Arc::clone(&metrics),
             known: control::known_instances(),
         });
+        let discovery = discovery(config, &registry).await?;
         let draining = watch::Sender::new(false);
         let mut routes = control::router(Arc::clone(&plane));
         let mut hprose = None;
@@ -147,6 +152,7 @@ impl Gateway {
             admin: admin_address,
             thrift: thrift_address,
             registry: thrift,
+            discovery,
             serving: [
                 http.serve_with(Front::new(plane, routes)),
                 grpc.serve_secure(grpc_router, secure),
@@ -168,6 +174,9 @@ impl Gateway {
         grpc::drain(&self.reporter).await;
         self.presence.drain();
         let _ = timeout(DRAIN, self.switchboard.drain()).await; // What is left is dropped.
+        if let Some(discovery) = &self.discovery {
+            let _ = timeout(DRAIN, discovery.close()).await; // What is left is dropped.
+        }
         if let Some(host) = &self.registry {
             let _ = timeout(DRAIN, host.close()).await; // What is left is dropped.
         }
@@ -202,6 +211,17 @@ async fn serve_registry(
     served.map_err(|error| StartError::Bind("thrift", address, error))
 }
 
+/// Discovery and binder for H2's services, where they have a broker.
+async fn discovery(
+    config: &Config,
+    registry: &Arc<dyn Registry>,
+) -> Result<Option<Discovery>, StartError> {
+    let Some(broker) = config.amqp.clone() else { return Ok(None) };
+    let options = DiscoveryOptions::default().with_prefix(config.amqp_prefix.clone());
+    let serving = Discovery::serve(Arc::clone(registry), broker, options).await;
+    serving.map(Some).map_err(StartError::Broker)
+}
+
 /// The wires, by what they carry. Connections of other gateways are called
 /// through them, where there is a secret to prove who asks.
 fn callers(
@@ -220,8 +240,13 @@ fn callers(
     }
     let thrift = ThriftCaller::new(policy.clone(), config.caller_options());
     let direct = GrpcCaller::new(policy.clone(), security);
-    let grpc: [Arc<dyn Caller>; 2] = [Arc::new(reverse), Arc::new(direct)];
-    Ok(Callers { thrift: Arc::new(thrift), grpc: Arc::new(Wires::new(grpc)) })
+    let mut protobuf: Vec<Arc<dyn Caller>> = vec![Arc::new(reverse), Arc::new(direct)];
+    if let Some(broker) = config.amqp.clone() {
+        let from = config.amqp_prefix.name("hailo-2-api");
+        let options = h2::CallerOptions::default().with_from(from);
+        protobuf.push(Arc::new(AmqpCaller::new(broker, options)));
+    }
+    Ok(Callers { thrift: Arc::new(thrift), protobuf: Arc::new(Wires::new(protobuf)) })
 }
 
 impl From<Error> for StartError {
@@ -236,6 +261,7 @@ impl Display for StartError {
             Self::Bind(name, address, error) => {
                 write!(f, "{name}: cannot listen on {address}: {error}")
             }
+            Self::Broker(error) => write!(f, "amqp: {error}"),
             Self::Registry(error) => write!(f, "backend: {error}"),
         }
     }

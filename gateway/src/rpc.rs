@@ -22,7 +22,7 @@ pub(crate) struct Rpc {
 impl Dispatch for Rpc {
     async fn dispatch(&self, incoming: Incoming) -> Result<Reply, CallError> {
         let outcome = match self.find(&incoming).await {
-            Ok((service, followed)) => followed.grpc.call(incoming.call(service)).await,
+            Ok((service, followed)) => followed.protobuf.call(incoming.call(service)).await,
             Err(error) => Err(error),
         };
         self.metrics.call(match &outcome {

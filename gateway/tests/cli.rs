@@ -23,8 +23,14 @@ fn exit_codes_say_what_happened() {
     assert!(code == 2 && complaint.contains("memory"), "{complaint}");
     let (code, _, complaint) = run(&["services", "--gateway", "http://127.0.0.1:1"]);
     assert_eq!(code, 4, "{complaint}");
-    let (code, _, complaint) = run(&["gateway", "--amqp", "amqp://h"]);
+    let (code, _, complaint) = run(&["gateway", "--amqp", "http://h"]);
     assert!(code == 2 && complaint.contains("amqp"), "{complaint}");
+    let nobody = ["gateway", "--backend", "memory:", "--http", "127.0.0.1:0"];
+    let ports = ["--grpc", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+    let broker = ["--amqp", "amqp://u:secret@127.0.0.1:1/"];
+    let (code, _, complaint) = run(&[&nobody[..], &ports, &broker].concat());
+    assert!(code == 1 && complaint.contains("amqp: "), "{code} {complaint}");
+    assert!(!complaint.contains("secret"), "{complaint}");
     let (code, _, complaint) = run(&["gateway", "--http", "0.0.0.0:0"]);
     assert!(code == 2 && complaint.contains("authentication"), "{complaint}");
     assert_eq!(run(&["frobnicate"]).0, 2);

@@ -48,7 +48,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
             let client = Client::new(registry, ClientOptions::default());
             let thrift = ThriftCaller::new(policy.clone(), CallerOptions::default());
             let grpc = GrpcCaller::new(policy, Security::SystemRoots);
-            let callers = Callers { thrift: Arc::new(thrift), grpc: Arc::new(grpc) };
+            let callers = Callers { thrift: Arc::new(thrift), protobuf: Arc::new(grpc) };
             let options = ChannelOptions::default();
             let dispatcher = Dispatcher::new(client, callers, options, idl::Cache::default());
             let request = Request {

@@ -95,11 +95,37 @@ async fn run(cli: Cli) -> Result<(), Failure> {
 
 /// Logs go to standard error; `PORTOLAN_LOG` filters them.
 fn init_logs() {
-    let filter = EnvFilter::try_from_env("PORTOLAN_LOG");
-    let filter = filter.unwrap_or_else(|_| EnvFilter::new("warn,portolan_gateway=info"));
+    let asked = std::env::var("PORTOLAN_LOG").ok();
     tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_env_filter(filter(asked.as_deref()))
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .init();
+}
+
+/// What is logged. The AMQP client tells of each refusal at once, which we tell where it
+/// matters; and it prints messages that come back, with sessions and bodies, which
+/// nobody may ask for.
+fn filter(asked: Option<&str>) -> EnvFilter {
+    let usual = "warn,lapin=off,portolan_gateway=info";
+    let asked = asked.and_then(|asked| EnvFilter::try_new(asked).ok());
+    let filter = asked.unwrap_or_else(|| EnvFilter::new(usual));
+    match "lapin::returned_messages=off".parse() {
+        Ok(never) => filter.add_directive(never),
+        Err(_) => filter,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bodies_are_never_logged() {
+        for asked in [None, Some("trace"), Some("lapin::returned_messages=trace"), Some("=?")] {
+            let filter = filter(asked).to_string();
+            assert!(filter.contains("lapin::returned_messages=off"), "{asked:?}: {filter}");
+            assert!(!filter.contains("lapin::returned_messages=trace"), "{asked:?}: {filter}");
+        }
+    }
 }

@@ -43,6 +43,7 @@ impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         match error {
             StartError::Bind(..) => Self::failed(error.to_string()),
+            StartError::Broker(_) => Self::failed(error.to_string()),
             StartError::Registry(error) => error.into(),
         }
     }

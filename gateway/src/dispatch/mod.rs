@@ -170,29 +170,41 @@ async fn protobuf(
         .with_idempotent(request.idempotent);
     call.headers = request.headers;
     call.timeout = request.wait;
-    let reply = followed.grpc.call(call).await.and_then(Reply::whole);
+    let reply = followed.protobuf.call(call).await.and_then(Reply::whole);
     let reply = reply.map_err(DispatchError::Call)?;
     method.read(reply.payload).map(Dispatched::Json).map_err(|error| interface::unfit(&error))
 }
 
-/// Of a service that has declared no interface, whoever can be reached over gRPC
-/// gets the body as it is.
+/// Of a service that has declared no interface, whoever can be reached over gRPC gets
+/// the body as it is. H2's services declare none and take JSON.
 async fn opaque(followed: &Followed, request: Request<'_>) -> Result<Dispatched, DispatchError> {
     let known = followed.view().current();
-    let mut offers = known.instances.iter().filter_map(|i| i.offer(request.service));
-    let grpc =
-        |address: &Address| matches!(address.transport(), Transport::Grpc | Transport::Reverse);
-    if !offers.any(|offer| offer.addresses.iter().any(grpc)) {
+    let offers = known.instances.iter().filter_map(|i| i.offer(request.service));
+    let transports: Vec<_> = offers
+        .flat_map(|offer| offer.addresses.iter().map(Address::transport))
+        .filter(|one| matches!(one, Transport::Amqp | Transport::Grpc | Transport::Reverse))
+        .collect();
+    if transports.is_empty() {
         return Err(DispatchError::Unknown);
     }
-    let payload = Bytes::from(text_of(request.argument).into_owned());
+    let is_h2 = transports.iter().all(|transport| *transport == Transport::Amqp);
+    let payload = match request.argument {
+        None if is_h2 => Bytes::from_static(b"{}"),
+        argument => Bytes::from(text_of(argument).into_owned()),
+    };
     let mut call = Call::new(request.service.clone(), request.path, payload)
         .with_idempotent(request.idempotent);
     call.headers = request.headers;
     call.timeout = request.wait;
-    let reply = followed.grpc.call(call).await.and_then(Reply::whole);
+    if is_h2 {
+        call.content_type = "application/json".to_owned();
+    }
+    let reply = followed.protobuf.call(call).await.and_then(Reply::whole);
     let reply = reply.map_err(DispatchError::Call)?;
-    Ok(Dispatched::Opaque(reply.payload))
+    match is_h2 {
+        true => Ok(Dispatched::Json(reply.payload.into())),
+        false => Ok(Dispatched::Opaque(reply.payload)),
+    }
 }
 
 /// An argument as the text it was, or would have been.

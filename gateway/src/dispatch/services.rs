@@ -20,7 +20,7 @@ use super::interface::Interface;
 #[derive(Clone, Debug)]
 pub(crate) struct Callers {
     pub(crate) thrift: Arc<dyn Caller>,
-    pub(crate) grpc: Arc<dyn Caller>,
+    pub(crate) protobuf: Arc<dyn Caller>,
 }
 
 pub(crate) struct Services {
@@ -34,7 +34,7 @@ pub(crate) struct Services {
 /// A service that is called.
 pub(crate) struct Followed {
     pub(crate) thrift: Channel,
-    pub(crate) grpc: Channel,
+    pub(crate) protobuf: Channel,
     /// What its declaration meant when it was last called.
     interface: ArcSwapOption<(Revision, Arc<Interface>)>,
 }
@@ -69,11 +69,14 @@ impl Services {
             let channel = |caller: &Arc<dyn Caller>| {
                 self.client.channel(service, Arc::clone(caller), self.options.clone())
             };
-            let (thrift, grpc) = (channel(&self.callers.thrift), channel(&self.callers.grpc));
+            let thrift = channel(&self.callers.thrift);
+            let protobuf = channel(&self.callers.protobuf);
             thrift.view().ready().await?;
             match thrift.view().current().is_unknown() {
                 true => Err(Error::new(ErrorKind::NotFound, "there is no such service")),
-                false => Ok(Arc::new(Followed { thrift, grpc, interface: ArcSwapOption::empty() })),
+                false => {
+                    Ok(Arc::new(Followed { thrift, protobuf, interface: ArcSwapOption::empty() }))
+                }
             }
         };
         match self.followed.try_get_with_by_ref(service, open).await {
@@ -102,10 +105,10 @@ impl Services {
     /// wire that has an address of theirs.
     pub(super) async fn explain(&self, service: &ServiceName) -> Vec<Explanation> {
         let Some(followed) = self.followed.get(service).await else { return Vec::new() };
-        let other = followed.grpc.explain();
+        let other = followed.protobuf.explain();
         let both = followed.thrift.explain().into_iter().zip(other);
-        both.map(|(thrift, grpc)| match thrift.verdict {
-            Verdict::NoAddress => grpc,
+        both.map(|(thrift, protobuf)| match thrift.verdict {
+            Verdict::NoAddress => protobuf,
             _ => thrift,
         })
         .collect()

@@ -6,6 +6,7 @@
 //! a failure. The matrix is printed at the end.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod h2;
 mod hprose;
 mod kitex;
 mod matrix;
@@ -28,5 +29,6 @@ fn main() -> ExitCode {
     volo::cells(&mut matrix);
     hprose::cells(&mut matrix);
     reverse::cells(&mut matrix);
+    h2::cells(&mut matrix);
     matrix.run()
 }

@@ -141,7 +141,7 @@ impl Built {
 }
 
 #[allow(clippy::disallowed_methods)] // There is no runtime here to block.
-fn pause(time: Duration) {
+pub(crate) fn pause(time: Duration) {
     std::thread::sleep(time);
 }
 
@@ -154,15 +154,22 @@ fn connected(service: &Process) -> String {
     panic!("the service does not connect");
 }
 
-fn shown(gateway: &GatewayProcess, service: &str) -> Value {
+pub(crate) fn shown(gateway: &GatewayProcess, service: &str) -> Value {
     let mut resolve =
         portolan(&["resolve", service, "--output", "json", "--gateway", &gateway.admin]);
     let output = resolve.output().unwrap();
     serde_json::from_slice(&output.stdout).unwrap_or_default()
 }
 
-/// One JSON request over HTTP.
-fn post(gateway: &str, path: &str, body: &Value) -> Value {
+/// One JSON request over HTTP, and the JSON of its result.
+pub(crate) fn post(gateway: &str, path: &str, body: &Value) -> Value {
+    let (head, answer) = ask(gateway, path, body);
+    assert!(head.starts_with("HTTP/1.1 200"), "{head} {answer}");
+    serde_json::from_str(&answer).unwrap()
+}
+
+/// One JSON request over HTTP: the head of its answer, and the body.
+pub(crate) fn ask(gateway: &str, path: &str, body: &Value) -> (String, String) {
     let address = gateway.trim_start_matches("http://");
     let mut stream = TcpStream::connect(address).unwrap();
     let body = body.to_string();
@@ -174,8 +181,7 @@ fn post(gateway: &str, path: &str, body: &Value) -> Value {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    assert!(head.starts_with("HTTP/1.1 200"), "{answer}");
-    serde_json::from_str(body).unwrap()
+    (head.to_owned(), body.to_owned())
 }
 
 /// The guide, step by step: an owner has a key, a service connects with it, is

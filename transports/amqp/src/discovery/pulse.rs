@@ -42,12 +42,20 @@ impl Pulse {
 
     /// Goes on for ever, over one connection after the other.
     pub(super) async fn run(self) {
+        let mut is_told = false;
         loop {
             let queue = discovery_queue();
             match Bus::open(&self.broker, &queue, Role::Caller).await {
-                Ok(bus) => self.over(bus, &queue).await,
+                Ok(bus) => {
+                    is_told = false;
+                    self.over(bus, &queue).await;
+                    tracing::warn!("the connection to H2's broker was lost");
+                }
                 Err(error) => {
-                    tracing::debug!(?error, "no connection to ping over");
+                    // Once per outage.
+                    if !std::mem::replace(&mut is_told, true) {
+                        tracing::warn!(%error, "H2's services cannot be pinged");
+                    }
                     sleep(REST).await;
                 }
             }

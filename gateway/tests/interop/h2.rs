@@ -1,0 +1,75 @@
+//! A service of H2 in Python that knows nothing of Portolan: it finds discovery at its
+//! broker, and is called over HTTP.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use conformance_tests::Absent;
+use conformance_tests::servers::{RabbitMq, Recipe, rabbitmq};
+use serde_json::{Value, json};
+
+use crate::matrix::Matrix;
+use crate::peer;
+use crate::reverse::{pause, post, shown};
+use crate::support::process::{GatewayProcess, Process};
+
+const PIKA: &str = "1.3.2";
+const SERVICE: &str = "com.hailocab.service.hello";
+
+/// What a cell works with.
+struct Built {
+    python: PathBuf,
+    broker: Arc<RabbitMq>,
+}
+
+pub(crate) fn cells(matrix: &mut Matrix) {
+    let python = peer::once(python);
+    for backend in ["memory:", "sqlite::memory:"] {
+        let python = python.clone();
+        // Discovery is alone at its broker.
+        let built = move || {
+            let started = rabbitmq(&Recipe::default()).map(Arc::new);
+            let broker = started.map_err(|Absent(reason)| reason)?;
+            Ok(Built { python: python()?, broker })
+        };
+        let manner = if backend == "memory:" { "over memory" } else { "over sqlite" };
+        matrix.cell("pika service", manner, built, |built| joins_and_is_called(built, backend));
+    }
+}
+
+fn python() -> Result<PathBuf, String> {
+    let venv = peer::built("h2")?.join("venv");
+    let python = venv.join("bin/python");
+    let wanted = format!("import pika; assert pika.__version__ == '{PIKA}'");
+    let mut check = Command::new(&python);
+    let has = check.args(["-c", &wanted]).stderr(Stdio::null()).status();
+    if !has.is_ok_and(|status| status.success()) {
+        peer::run(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
+        let package = format!("pika=={PIKA}");
+        peer::run(Command::new(&python).args(["-m", "pip", "install", "--quiet", &package]))?;
+    }
+    Ok(python)
+}
+
+fn joins_and_is_called(built: &Built, backend: &str) {
+    let url = format!("amqp://guest:guest@{}/%2f", built.broker.address());
+    let gateway = GatewayProcess::start(&["--backend", backend, "--amqp", &url]);
+    let source = peer::source("h2").join("peer.py");
+    let mut command = Command::new(&built.python);
+    let service = Process::start(command.arg(source).args([&url, "serve", SERVICE, "one"]));
+    assert_eq!(service.line(), "registered");
+    let instance = format!("server-{SERVICE}-one");
+    let listed = shown(&gateway, SERVICE);
+    assert_eq!(listed["instances"][0]["id"], json!(instance), "{listed}");
+    // It answers with what it was sent.
+    let said = json!({"name": "web", "number": 1234567890123456789_u64});
+    let answer: Value = post(&gateway.http, &format!("/{SERVICE}/hello"), &said);
+    assert_eq!(answer, said);
+    service.kill();
+    // A call finds at once that nobody is there.
+    pause(std::time::Duration::from_millis(500));
+    let (status, body) = crate::reverse::ask(&gateway.http, &format!("/{SERVICE}/hello"), &said);
+    assert!(status.contains("503"), "{status} {body}");
+    assert_eq!(gateway.process.terminate(), Some(0));
+}
