@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use registry_api::{Error, ErrorKind, Filter, Query, Registry, Result, Scope, WatchFrom};
+use registry_api::{
+    Error, ErrorKind, Filter, Query, Registry, Result, Scope, WatchFrom, WatchStream,
+};
 use tokio::time::{interval, sleep};
 
 use super::desk::records;
@@ -59,36 +61,52 @@ impl Binder {
         }
     }
 
+    /// The error is the broker's: while the registry is away, all stays as it is bound.
     async fn over_a_connection(&self) -> Result<()> {
         let bus = Bus::open(&self.broker, &client_queue(), Role::Caller).await?;
-        let mut changes = self.registry.watch(&Scope::All, WatchFrom::Now).await?;
         let mut bindings = Bindings::over(bus, self.broker.clone());
+        let mut changes = None;
         let mut looks = interval(self.every);
         let mut looked = 0;
         loop {
             tokio::select! {
-                change = changes.next() => {
-                    change.ok_or_else(|| gone("the watch ended"))??;
-                    sleep(SETTLE).await;
-                    while let Some(change) = changes.next().now_or_never() {
-                        change.ok_or_else(|| gone("the watch ended"))??;
+                () = changed(&mut changes) => {}
+                _ = looks.tick() => {
+                    looked += 1;
+                    if changes.is_none() {
+                        changes = self.registry.watch(&Scope::All, WatchFrom::Now).await.ok();
                     }
                 }
-                _ = looks.tick() => looked += 1,
                 // Nobody writes here; it ends with the connection.
-                delivery = bindings.bus.next() => match delivery {
-                    Some(_) => continue,
-                    None => return Err(gone("the connection ended")),
+                delivery = bindings.bus.next() => if delivery.is_none() {
+                    let why = "the connection to H2's broker was lost";
+                    return Err(Error::new(ErrorKind::Unavailable, why));
                 },
             }
             if looked == AGAIN {
                 bindings.bound.clear();
                 looked = 0;
             }
-            let there = records(&*self.registry, Query::all(), Filter::routable()).await?;
-            bindings.settle(&there).await?;
+            match records(&*self.registry, Query::all(), Filter::routable()).await {
+                Ok(there) => bindings.settle(&there).await?,
+                Err(error) => tracing::debug!(?error, "bindings stay as they are"),
+            }
         }
     }
+}
+
+/// Returns after a change, or with the watch that told of them; never without one.
+async fn changed(changes: &mut Option<WatchStream>) {
+    let Some(watch) = changes else { return std::future::pending().await };
+    let mut change = watch.next().await;
+    sleep(SETTLE).await;
+    while let Some(Ok(_)) = change {
+        match watch.next().now_or_never() {
+            Some(another) => change = another,
+            None => return,
+        }
+    }
+    *changes = None;
 }
 
 impl Bindings {
@@ -171,8 +189,4 @@ impl Bindings {
             }
         }
     }
-}
-
-fn gone(why: &str) -> Error {
-    Error::new(ErrorKind::Unavailable, why)
 }
