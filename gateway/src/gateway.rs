@@ -29,6 +29,7 @@ use crate::gateways;
 use crate::grpc::{self, Parts};
 use crate::listen::{Listener, Secure, Serving};
 use crate::metrics::Metrics;
+use crate::thin::{self, Thin};
 use crate::tls::Tls;
 
 /// A running gateway. Dropping it ends it at once; [`stop`](Self::stop) drains.
@@ -128,6 +129,10 @@ impl Gateway {
         let discovery = discovery(config, &registry).await?;
         let draining = watch::Sender::new(false);
         let mut routes = control::router(Arc::clone(&plane));
+        if config.amqp.is_some() {
+            let (plane, prefix) = (Arc::clone(&plane), config.amqp_prefix.clone());
+            routes = thin::router(Thin { plane, prefix }).fallback_service(routes);
+        }
         let mut hprose = None;
         if config.hprose {
             let face = Arc::new(etcd_v2::Face::new(draining.subscribe()));

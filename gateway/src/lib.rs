@@ -23,6 +23,7 @@ mod problem;
 mod reception;
 mod rpc;
 mod shape;
+mod thin;
 mod tls;
 
 pub use crate::config::Config;

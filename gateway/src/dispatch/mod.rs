@@ -99,6 +99,12 @@ impl Dispatcher {
         }
     }
 
+    /// Calls with a body that is encoded already, whatever its service declares.
+    pub(crate) async fn as_it_is(&self, call: Call) -> Result<Reply, DispatchError> {
+        let followed = self.services.followed(&call.service).await?;
+        followed.protobuf.call(call).await.and_then(Reply::whole).map_err(DispatchError::Call)
+    }
+
     /// The service of the first of these names that is known; for calls that are
     /// protobuf already.
     pub(crate) async fn first_known(

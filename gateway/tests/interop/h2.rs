@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::matrix::Matrix;
 use crate::peer;
-use crate::reverse::{pause, post, shown};
+use crate::reverse::{ask, pause, post, send, shown};
 use crate::support::process::{GatewayProcess, Process};
 
 const PIKA: &str = "1.3.2";
@@ -66,10 +66,35 @@ fn joins_and_is_called(built: &Built, backend: &str) {
     let said = json!({"name": "web", "number": 1234567890123456789_u64});
     let answer: Value = post(&gateway.http, &format!("/{SERVICE}/hello"), &said);
     assert_eq!(answer, said);
+    let (head, answer) = rpc(&gateway.http, SERVICE, r#"{"a": [1, 2]}"#);
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    assert_eq!(answer, json!({"a": [1, 2]}));
+    let (head, answer) = rpc(&gateway.http, "com.hailocab.kernel.discovery", "{}");
+    assert!(head.starts_with("HTTP/1.1 403"), "{head}");
+    let auth = "com.hailocab.api.rpc.auth";
+    assert_eq!((&answer["code"], &answer["dotted_code"]), (&json!(5), &json!(auth)), "{answer}");
+    let (head, answer) = rpc(&gateway.http, "com.hailocab.service.nobody", "{}");
+    assert!(head.starts_with("HTTP/1.1 404"), "{head} {answer}");
+    let protobuf = "Content-Type: application/x-protobuf\r\n";
+    let path = format!("/rpc?service={SERVICE}&endpoint=hello");
+    let (head, answer) = send(&gateway.http, &path, protobuf, "\n\u{3}web");
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    assert!(head.contains("application/x-protobuf") && answer == "\n\u{3}web", "{head} {answer}");
+    let (head, _) = send(&gateway.http, "/rpc?service=x", protobuf, "");
+    assert!(head.starts_with("HTTP/1.1 400"), "{head}");
     service.kill();
     // A call finds at once that nobody is there.
     pause(std::time::Duration::from_millis(500));
-    let (status, body) = crate::reverse::ask(&gateway.http, &format!("/{SERVICE}/hello"), &said);
+    let (status, body) = ask(&gateway.http, &format!("/{SERVICE}/hello"), &said);
     assert!(status.contains("503"), "{status} {body}");
     assert_eq!(gateway.process.terminate(), Some(0));
+}
+
+/// A call as H2's thin API takes it.
+fn rpc(gateway: &str, service: &str, request: &str) -> (String, Value) {
+    let form = form_urlencoded::Serializer::new(String::new())
+        .extend_pairs([("service", service), ("endpoint", "hello"), ("request", request)])
+        .finish();
+    let (head, body) = send(gateway, "/rpc", "", &form);
+    (head, serde_json::from_str(&body).unwrap())
 }

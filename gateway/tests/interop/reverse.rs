@@ -170,16 +170,21 @@ pub(crate) fn post(gateway: &str, path: &str, body: &Value) -> Value {
 
 /// One JSON request over HTTP: the head of its answer, and the body.
 pub(crate) fn ask(gateway: &str, path: &str, body: &Value) -> (String, String) {
+    send(gateway, path, "", &body.to_string())
+}
+
+/// One request over HTTP with another line in its head, if it is not empty, and any body.
+pub(crate) fn send(gateway: &str, path: &str, line: &str, body: &str) -> (String, String) {
     let address = gateway.trim_start_matches("http://");
     let mut stream = TcpStream::connect(address).unwrap();
-    let body = body.to_string();
     let head = format!(
-        "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+        "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n{line}\r\n",
         body.len()
     );
     stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let answer = String::from_utf8_lossy(&answer);
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     (head.to_owned(), body.to_owned())
 }
