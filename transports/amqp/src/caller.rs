@@ -20,7 +20,7 @@ use crate::bus::{Broker, Bus, Delivered, Outlet, Role};
 use crate::content::Content;
 use crate::error::{self, PlatformError};
 use crate::message::{Answer, Facts, Request, cancel};
-use crate::names::client_queue;
+use crate::names::{MAX_SHORT, client_queue};
 use crate::{CANCELS, MAX_MESSAGE};
 
 /// Calls instances at `amqp:<queue>`.
@@ -189,6 +189,9 @@ impl Caller for AmqpCaller {
         let Target::Queue(queue) = peer.address.target() else {
             return Err(lost("the address is no queue").not_run());
         };
+        if queue.len() > MAX_SHORT {
+            return Err(lost("no queue has such a long name").not_run());
+        }
         match timeout(call.time_left(), self.ask(peer, queue, &call)).await {
             Ok(answer) => answer,
             Err(_) => {

@@ -19,7 +19,7 @@ use crate::bus::{Broker, Bus, Outlet};
 use crate::content::Content;
 use crate::error::{self, ErrorType, PlatformError};
 use crate::message::{Answer, Inbound, Request, pong};
-use crate::names::{Prefix, is_reply_queue, server_queue};
+use crate::names::{Prefix, check_service, is_reply_queue, server_queue};
 use crate::once::{Once, Seen};
 use crate::reach::Reach;
 use crate::{CANCELS, MAX_MESSAGE};
@@ -84,13 +84,15 @@ impl AmqpHost {
     /// A request is run at most once, also where its caller sends it again. A
     /// handler that panics fails its own call only.
     ///
-    /// Errors: `Unavailable` where the broker cannot be used.
+    /// Errors: `InvalidArgument` for a name that no queue can have; `Unavailable` where
+    /// the broker cannot be used.
     pub async fn serve(
         service: ServiceName,
         broker: Broker,
         handler: Arc<dyn Handler>,
         options: HostOptions,
     ) -> Result<Self> {
+        check_service(service.as_str())?;
         let queue = server_queue(service.as_str());
         let address = Address::parse(&format!("amqp:{queue}"))?;
         let metadata = Metadata::new([(CANCELS, "true")])?;

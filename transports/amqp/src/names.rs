@@ -37,6 +37,20 @@ impl Default for Prefix {
     }
 }
 
+/// The longest name or key of the protocol, in bytes.
+pub(crate) const MAX_SHORT: usize = 255;
+/// The longest name of a service: queues and exchanges are called after it.
+const MAX_SERVICE: usize = 200;
+
+/// Checks that queues and exchanges can be called after a service.
+pub(crate) fn check_service(service: &str) -> Result<()> {
+    if service.len() <= MAX_SERVICE {
+        return Ok(());
+    }
+    let rule = format!("must have at most {MAX_SERVICE} bytes, so that a queue can have its name");
+    Err(Error::invalid("service", rule))
+}
+
 /// The queue of a new instance of `service`; it is the instance's id too.
 pub(crate) fn server_queue(service: &str) -> String {
     format!("server-{service}-{}", uuid::Uuid::new_v4())
@@ -56,7 +70,7 @@ pub(crate) fn discovery_queue() -> String {
 /// instance that took one for a request would answer it in turn.
 pub(crate) fn is_reply_queue(queue: &str) -> bool {
     let prefixes = ["client-", "discovery-"];
-    queue.len() <= 255 && prefixes.iter().any(|prefix| queue.starts_with(prefix))
+    queue.len() <= MAX_SHORT && prefixes.iter().any(|prefix| queue.starts_with(prefix))
 }
 
 #[cfg(test)]
@@ -69,6 +83,9 @@ mod tests {
         for bad in ["", ".", "a.", "a..b", "a b", "ä"] {
             assert!(Prefix::parse(bad).is_err(), "{bad}");
         }
+        let long = "x".repeat(MAX_SERVICE);
+        assert!(check_service(&long).is_ok() && server_queue(&long).len() <= MAX_SHORT);
+        assert!(check_service(&(long + "x")).is_err());
         assert!(is_reply_queue(&client_queue()) && is_reply_queue(&discovery_queue()));
         for other in [&*server_queue("s"), "payments.orders", ""] {
             assert!(!is_reply_queue(other), "{other:?}");

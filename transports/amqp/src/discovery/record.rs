@@ -5,7 +5,7 @@
 use registry_api::{Address, Error, InstanceId, Metadata, Offer, Presence, Result, ServiceName};
 
 use super::model::{Endpoint, MultiRequest, Service};
-use crate::names::Prefix;
+use crate::names::{MAX_SHORT, Prefix, check_service};
 
 /// Which an instance has, if it told discovery of itself.
 const HOST: &str = "h2.host";
@@ -38,6 +38,11 @@ impl Record {
             let why = format!("only services below {} register here", prefix.name("*"));
             return Err(Error::new(registry_api::ErrorKind::PermissionDenied, why));
         }
+        check_service(&request.service.name)?;
+        let topics = request.endpoints.iter().filter_map(|endpoint| endpoint.subscribe.as_ref());
+        if topics.into_iter().any(|topic| topic.len() > MAX_SHORT) {
+            return Err(Error::invalid("subscribe", "must have at most 255 bytes"));
+        }
         Ok(Self(request))
     }
 
@@ -59,7 +64,7 @@ impl Record {
     /// The topics it reads.
     pub(crate) fn topics(&self) -> impl Iterator<Item = &str> {
         let topics = self.0.endpoints.iter().filter_map(|endpoint| endpoint.subscribe.as_deref());
-        topics.filter(|topic| !topic.is_empty())
+        topics.filter(|topic| !topic.is_empty() && topic.len() <= MAX_SHORT)
     }
 
     /// What it told.
@@ -95,6 +100,7 @@ impl Record {
     pub(crate) fn read(presence: &Presence) -> Option<Self> {
         let [offer] = &*presence.offers else { return None };
         let hostname = offer.metadata.get(HOST)?.to_owned();
+        check_service(offer.service.as_str()).ok()?; // Whoever else wrote it.
         let text = |key| offer.metadata.get(key).unwrap_or_default().to_owned();
         let perhaps = |key| offer.metadata.get(key).map(str::to_owned);
         Some(Self(MultiRequest {
@@ -217,5 +223,12 @@ mod tests {
         long.endpoints[0].name = "x".repeat(2_000);
         assert_eq!(kind(long), ErrorKind::InvalidArgument);
         assert_eq!(kind(request(5_000)), ErrorKind::InvalidArgument);
+        // The protocol has a byte for the length of a key.
+        let mut topic = request(1);
+        topic.endpoints[0].subscribe = Some("t".repeat(256));
+        assert_eq!(kind(topic), ErrorKind::InvalidArgument);
+        let mut name = request(1);
+        name.service.name = format!("com.hailocab.{}", "n".repeat(200));
+        assert_eq!(kind(name), ErrorKind::InvalidArgument);
     }
 }
