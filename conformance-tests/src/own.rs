@@ -44,6 +44,25 @@ pub fn check(condition: bool, otherwise: impl std::fmt::Display) -> Result<(), O
     condition.then_some(()).ok_or_else(|| Outcome::Broken(otherwise.to_string()))
 }
 
+/// Tries until it holds, for so long.
+pub async fn within<F>(
+    long: Duration,
+    what: &str,
+    mut holds: impl FnMut() -> F,
+) -> Result<(), Outcome>
+where
+    F: Future<Output = Result<bool, Outcome>>,
+{
+    let step = Duration::from_millis(50);
+    for _ in 0..long.as_millis() / step.as_millis() {
+        if holds().await? {
+            return Ok(());
+        }
+        tokio::time::sleep(step).await;
+    }
+    Err(Outcome::Broken(format!("not within {long:?}: {what}")))
+}
+
 /// The longest a case may take.
 const LIMIT: Duration = Duration::from_secs(180);
 

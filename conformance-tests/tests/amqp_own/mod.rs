@@ -12,7 +12,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use conformance_tests::Absent;
-pub(crate) use conformance_tests::own::{Outcome, check};
+pub(crate) use conformance_tests::own::{Outcome, check, within};
 use conformance_tests::servers::{RabbitMq, Recipe};
 use portolan::{LeaseTerms, Registry, WatchItem, WatchStream};
 
@@ -110,25 +110,6 @@ pub(crate) async fn next(watch: &mut WatchStream) -> Result<WatchItem, Outcome> 
             Err(_) => return Err(Outcome::Broken("the watch was silent".into())),
         }
     }
-}
-
-/// Tries until it holds, for so long.
-pub(crate) async fn within<F>(
-    long: Duration,
-    what: &str,
-    mut holds: impl FnMut() -> F,
-) -> Result<(), Outcome>
-where
-    F: Future<Output = Result<bool, Outcome>>,
-{
-    let step = Duration::from_millis(50);
-    for _ in 0..long.as_millis() / step.as_millis() {
-        if holds().await? {
-            return Ok(());
-        }
-        tokio::time::sleep(step).await;
-    }
-    Err(Outcome::Broken(format!("not within {long:?}: {what}")))
 }
 
 pub(crate) async fn pause(ms: u64) {

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use conformance_tests::own::{Outcome, check};
+use conformance_tests::own::{Outcome, check, within};
 use conformance_tests::servers::RabbitMq;
 use portolan::h2::{Broker, Discovery, DiscoveryOptions};
 use portolan::{Query, Registry};
@@ -59,21 +59,6 @@ pub(super) async fn python_services_join_share_and_go(_: &Place) -> Result<(), O
 
 async fn count(registry: &dyn Registry) -> Result<usize, Outcome> {
     Ok(registry.resolve(&Query::all()).await?.instances.len())
-}
-
-/// Tries until it holds, for so long.
-async fn within<F>(long: Duration, what: &str, mut holds: impl FnMut() -> F) -> Result<(), Outcome>
-where
-    F: Future<Output = Result<bool, Outcome>>,
-{
-    let step = Duration::from_millis(50);
-    for _ in 0..long.as_millis() / step.as_millis() {
-        if holds().await? {
-            return Ok(());
-        }
-        tokio::time::sleep(step).await;
-    }
-    Err(Outcome::Broken(format!("not within {long:?}: {what}")))
 }
 
 /// A service in Python; it is killed when this is dropped.
