@@ -4,6 +4,7 @@ use std::fmt::{self, Debug};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use registry_api::url_text::{credentials, decoded};
 use registry_api::{Error, Namespace, Result};
 
 /// Where the broker is, and how its log is kept.
@@ -154,37 +155,12 @@ fn hosts_of(hosts: &str, port: u16) -> Result<Vec<(String, u16)>> {
     all.ok_or_else(|| Error::invalid("url", rule).with("hosts", hosts))
 }
 
-fn credentials(user: &str) -> Result<(String, String)> {
-    let rule = "must name a user as user:password, special characters as %XX";
-    let bad = || Error::invalid("url", rule);
-    let (name, password) = user.split_once(':').ok_or_else(bad)?;
-    let decoded = decode(name).zip(decode(password));
-    decoded.filter(|(name, _)| !name.is_empty()).ok_or_else(bad)
-}
-
 /// The vhost of a path. Nobody has one without a name: an empty path means `/`.
 fn vhost_of(path: &str) -> Result<String> {
-    let vhost = decode(path).filter(|vhost| vhost.len() <= 255 && !vhost.contains('\0'));
+    let vhost = decoded(path).filter(|vhost| vhost.len() <= 255 && !vhost.contains('\0'));
     let rule = "must name a vhost of at most 255 bytes, special characters as %XX";
     let vhost = vhost.ok_or_else(|| Error::invalid("url", rule))?;
     Ok(if vhost.is_empty() { "/".to_owned() } else { vhost })
-}
-
-/// A text whose special characters stand as %XX.
-fn decode(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, others @ ..] = rest {
-        rest = others;
-        if *first != b'%' {
-            bytes.push(*first);
-            continue;
-        }
-        let digits = std::str::from_utf8(others.get(..2)?).ok()?;
-        bytes.push(u8::from_str_radix(digits, 16).ok()?);
-        rest = &others[2..];
-    }
-    String::from_utf8(bytes).ok()
 }
 
 fn prefix_of(value: &str) -> Result<String> {

@@ -4,6 +4,7 @@ use std::fmt::{self, Debug};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use registry_api::url_text::credentials;
 use registry_api::{Error, Namespace, Result};
 
 use crate::dialect::Dialect;
@@ -55,7 +56,7 @@ impl EtcdOptions {
         let (user, hosts) = authority.rsplit_once('@').unwrap_or(("", authority));
         let mut options = Self {
             endpoints: endpoints(scheme, hosts)?,
-            user: credentials(user)?,
+            user: (!user.is_empty()).then(|| credentials(user)).transpose()?,
             tls: TlsFiles::default(),
             prefix: prefix_of(prefix)?,
             namespace: Namespace::default(),
@@ -144,34 +145,6 @@ fn endpoints(scheme: &str, hosts: &str) -> Result<Vec<String>> {
     let all: Option<Vec<_>> = hosts.split(',').map(endpoint).collect();
     let rule = "must name etcd as host:port, several with a comma between";
     all.ok_or_else(|| Error::invalid("url", rule).with("hosts", hosts))
-}
-
-fn credentials(user: &str) -> Result<Option<(String, String)>> {
-    if user.is_empty() {
-        return Ok(None);
-    }
-    let rule = "must name a user as user:password, special characters as %XX";
-    let bad = || Error::invalid("url", rule);
-    let (name, password) = user.split_once(':').ok_or_else(bad)?;
-    let decoded = decode(name).zip(decode(password));
-    decoded.filter(|(name, _)| !name.is_empty()).map(Some).ok_or_else(bad)
-}
-
-/// A text whose special characters stand as %XX.
-fn decode(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, others @ ..] = rest {
-        rest = others;
-        if *first != b'%' {
-            bytes.push(*first);
-            continue;
-        }
-        let digits = std::str::from_utf8(others.get(..2)?).ok()?;
-        bytes.push(u8::from_str_radix(digits, 16).ok()?);
-        rest = &others[2..];
-    }
-    String::from_utf8(bytes).ok()
 }
 
 fn prefix_of(path: &str) -> Result<String> {

@@ -29,6 +29,7 @@ mod registry;
 mod revision;
 mod service;
 mod time;
+pub mod url_text;
 mod watch;
 
 pub use crate::address::{Address, Target, Transport};
