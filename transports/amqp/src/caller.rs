@@ -120,25 +120,21 @@ impl AmqpCaller {
         let request = self.request(call, &up.queue)?;
         let id = request.message_id.clone();
         let (tell, told) = oneshot::channel();
-        let mut waiting = Waiting {
-            id: &id,
-            queue,
-            caller: self,
-            tell: (peer.fact(CANCELS) == "true").then_some(()),
-        };
+        let mut waiting =
+            Waiting { id: &id, queue, caller: self, is_to_be_told: peer.fact(CANCELS) == "true" };
         self.shared.lock().insert(id.clone(), tell);
         let sent = up.deliver(queue, &request, &call.payload).await;
         match sent.map_err(|error| lost(error.message()))? {
             Delivered::Queued if call.oneway => return Ok(Reply::default()),
             Delivered::Queued => {}
             Delivered::Returned => {
-                waiting.tell = None; // There is nobody to be told.
+                waiting.is_to_be_told = false; // There is nobody to be told.
                 let gone = CallError::new(ErrorKind::Unavailable.into(), "there is no such queue");
                 return Err(gone.not_run());
             }
         }
         let answered = told.await;
-        waiting.tell = None;
+        waiting.is_to_be_told = false;
         let Answered(answer, body) = answered.map_err(|_| lost("the connection was lost"))?;
         read(answer, body, self.options.max_message)
     }
@@ -208,13 +204,14 @@ struct Waiting<'a> {
     id: &'a str,
     queue: &'a str,
     caller: &'a AmqpCaller,
-    tell: Option<()>,
+    /// Whether the instance has to be told when this is dropped.
+    is_to_be_told: bool,
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.caller.shared.lock().remove(self.id);
-        if self.tell.is_some() {
+        if self.is_to_be_told {
             let _ = self.caller.cancels.send((self.queue.to_owned(), self.id.to_owned()));
         }
     }
