@@ -128,6 +128,7 @@ fn keep(mut child: Child, launch: &dyn Fn() -> Result<Child, Absent>, asked: &mp
                 let _ = (send("KILL", &child), child.wait());
                 (tell, launch().map(|again| child = again))
             }
+            Ask::Signal("STOP", tell) => (tell, stop(&child)),
             Ask::Signal(signal, tell) => (tell, send(signal, &child)),
             Ask::Restart(tell) => match child.try_wait() {
                 Ok(Some(_)) => (tell, launch().map(|again| child = again)),
@@ -138,6 +139,33 @@ fn keep(mut child: Child, launch: &dyn Fn() -> Result<Child, Absent>, asked: &mp
     }
     // A server that is frozen cannot die by itself.
     let _ = (send("CONT", &child), child.kill(), child.wait());
+}
+
+/// Stops the server, and waits until it stands still: a thread that waits for a
+/// processor takes the signal when it gets one, and the others serve until then.
+#[allow(clippy::disallowed_methods)] // A thread of its own, waiting for another program.
+fn stop(child: &Child) -> Result<(), Absent> {
+    let step = Duration::from_millis(1);
+    send("STOP", child)?;
+    for _ in 0..PATIENCE.as_millis() / step.as_millis() {
+        if family(&child.id().to_string()).iter().all(|pid| stands_still(pid)) {
+            return Ok(());
+        }
+        std::thread::sleep(step);
+    }
+    Err(Absent(format!("process {} goes on after a stop", child.id())))
+}
+
+/// Whether no thread of a process runs, or can.
+fn stands_still(pid: &str) -> bool {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return true };
+    let runs = |thread: std::fs::DirEntry| {
+        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        // The state follows the name, which is in parentheses and may hold any.
+        let state = stat.rsplit_once(") ").and_then(|(_, state)| state.chars().next());
+        state.is_some_and(|state| !matches!(state, 'T' | 't' | 'Z' | 'X'))
+    };
+    !threads.flatten().any(runs)
 }
 
 /// Signals the server and everything it started.

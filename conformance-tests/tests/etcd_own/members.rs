@@ -89,10 +89,10 @@ pub(super) async fn a_minority_says_nothing_rather_than_something_old(
         Ok::<_, Outcome>([read, wrote, beaten])
     });
     let errors = asked.await.map_err(|_| Outcome::Broken("a call hangs".into()))??;
-    for error in errors {
+    for (what, error) in ["a read", "a write", "a beat"].into_iter().zip(errors) {
         let kind = error.as_ref().map(|error| error.kind());
         let fits = [Some(ErrorKind::Unavailable), Some(ErrorKind::Timeout)];
-        check(fits.contains(&kind), format_args!("without a majority: {error:?}"))?;
+        check(fits.contains(&kind), format_args!("{what} without a majority: {error:?}"))?;
     }
     others.iter().try_for_each(|member| member.thaw())?;
     serves(&*registry, "k").await?;
