@@ -30,6 +30,11 @@ pub(crate) fn is_call(path: &str) -> bool {
     segments(path).is_some()
 }
 
+/// The service that a path means which [`is_call`].
+pub(crate) fn service_of(path: &str) -> Option<Cow<'_, str>> {
+    decoded(segments(path)?.0)
+}
+
 fn segments(path: &str) -> Option<(&str, &str)> {
     let (service, method) = path.strip_prefix('/')?.split_once('/')?;
     (!service.is_empty() && !method.is_empty() && !method.contains('/'))

@@ -50,7 +50,7 @@ const NEVER: [&str; 20] = [
     "x-api-key",
     "x-real-ip",
 ];
-const NEVER_PREFIX: &str = "x-forwarded-";
+const NEVER_PREFIXES: [&str; 2] = ["h2-", "x-forwarded-"];
 
 /// The most that travels with one call, in headers and in bytes.
 const MAX_HEADERS: usize = 64;
@@ -111,7 +111,7 @@ impl Forward {
 }
 
 fn never(name: &str) -> bool {
-    NEVER.contains(&name) || name.starts_with(NEVER_PREFIX)
+    NEVER.contains(&name) || NEVER_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// How long a caller says it waits: `Prefer: wait=SECONDS` (RFC 7240).
@@ -162,7 +162,7 @@ mod tests {
         assert_eq!(names, ["rpc-persist-user", "traceparent"]);
         assert!(Forward::new(["Authorization"]).unwrap_err().contains("identity"));
         assert!(Forward::new(["x-forwarded-*"]).is_err());
-        assert!(Forward::new(["*"]).is_err());
+        assert!(Forward::new(["*"]).is_err() && Forward::new(["h2-session"]).is_err());
         let wide = Forward::new(["x-*"]).unwrap();
         assert_eq!(wide.select(&headers(&[("x-forwarded-for", "1"), ("x-real-ip", "1")])), []);
     }

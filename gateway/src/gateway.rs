@@ -129,9 +129,13 @@ impl Gateway {
         let discovery = discovery(config, &registry).await?;
         let draining = watch::Sender::new(false);
         let mut routes = control::router(Arc::clone(&plane));
-        if config.amqp.is_some() {
-            let (plane, prefix) = (Arc::clone(&plane), config.amqp_prefix.clone());
-            routes = thin::router(Thin { plane, prefix }).fallback_service(routes);
+        let thin = config
+            .amqp
+            .as_ref()
+            .map(|_| Thin { plane: Arc::clone(&plane), prefix: config.amqp_prefix.clone() });
+        if let Some(thin) = thin.clone() {
+            routes = thin::router(thin.clone())
+                .fallback_service(routes.fallback(move |request| thin.path(request)));
         }
         let mut hprose = None;
         if config.hprose {
@@ -159,7 +163,7 @@ impl Gateway {
             registry: thrift,
             discovery,
             serving: [
-                http.serve_with(Front::new(plane, routes)),
+                http.serve_with(Front::new(plane, routes, thin)),
                 grpc.serve_secure(grpc_router, secure),
                 admin.serve(admin::router(Arc::clone(&state))),
             ],

@@ -44,6 +44,16 @@ pub(crate) struct Listener {
     tls: Option<Secure>,
 }
 
+/// What serves one connection.
+pub(crate) trait Accepts: Sized {
+    /// It came from this address.
+    fn accepted_from(self, _remote: SocketAddr) -> Self {
+        self
+    }
+}
+
+impl Accepts for TowerToHyperService<Router> {}
+
 /// TLS on a listener.
 #[derive(Clone)]
 pub(crate) struct Secure {
@@ -81,7 +91,7 @@ impl Listener {
     pub(crate) fn serve_with<S>(self, service: S) -> Serving
     where
         S: Service<Request<Incoming>, Response = Response, Error = Infallible>,
-        S: Clone + Send + 'static,
+        S: Accepts + Clone + Send + 'static,
         S::Future: Send,
     {
         let closing = watch::Sender::new(false);
@@ -111,7 +121,7 @@ async fn run<S>(
     mut closing: watch::Receiver<bool>,
 ) where
     S: Service<Request<Incoming>, Response = Response, Error = Infallible>,
-    S: Clone + Send + 'static,
+    S: Accepts + Clone + Send + 'static,
     S::Future: Send,
 {
     let graceful = GracefulShutdown::new();
@@ -119,12 +129,12 @@ async fn run<S>(
     let mut connections = JoinSet::new();
     loop {
         let room = connections.len() < CONNECTIONS;
-        let stream = tokio::select! {
+        let (stream, remote) = tokio::select! {
             _ = closing.wait_for(|closing| *closing) => break,
             Some(_) = connections.join_next(), if !connections.is_empty() => continue,
-            stream = accept(&listener), if room => stream,
+            accepted = accept(&listener), if room => accepted,
         };
-        let (builder, service) = (builder.clone(), service.clone());
+        let (builder, service) = (builder.clone(), service.clone().accepted_from(remote));
         let (tls, watcher) = (tls.clone(), graceful.watcher());
         connections.spawn(async move {
             // A client that breaks the protocol or goes away is its own problem.
@@ -200,12 +210,12 @@ where
     }
 }
 
-async fn accept(listener: &TcpListener) -> TcpStream {
+async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, remote)) => {
                 let _ = stream.set_nodelay(true); // Slower without, and still right.
-                return stream;
+                return (stream, remote);
             }
             // Out of descriptors, most likely: some will be closed.
             Err(_) => sleep(Duration::from_millis(50)).await,

@@ -3,13 +3,15 @@
     python peer.py URL serve SERVICE NAME
     python peer.py URL call SERVICE TIMES
 
-`serve` registers with discovery, answers pings, and answers `hello` with what it
-was sent. It prints `registered`, then one line for every request it runs.
+`serve` registers with discovery, answers pings, and answers requests with what it
+was sent; a service made for the thin API, `PREFIX.api.*`, says in an api.Response
+what came. It prints `registered`, then one line for every request it runs.
 `call` sends requests through the exchange h2o, checks every property and header of
 the answers, and prints `answered N by M`.
 """
 
 import argparse
+import json
 import sys
 import uuid
 
@@ -39,6 +41,42 @@ def text(field, value):
 
 def number(field, value):
     return varint(field << 3) + varint(value)
+
+
+def fields(message):
+    """Each field's number and its bytes; H2's thin API has no others."""
+    while message:
+        tag, message = message[0], message[1:]
+        expect(tag & 7 == 2, tag)
+        length, shift = 0, 0
+        while True:
+            byte, message = message[0], message[1:]
+            length |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                break
+        yield tag >> 3, message[:length]
+        message = message[length:]
+
+
+def api_response(properties, body):
+    """An api.Response that says what an api.Request and its headers say."""
+    said = {"get": {}, "post": {}, "header": [],
+            "session": properties.headers["sessionID"], "trace": properties.headers["traceID"],
+            "kept": properties.headers["traceShouldPersist"],
+            "remote": properties.headers["remoteAddr"].split(":")[0],
+            "from": properties.headers["from"]}
+    names = {1: "path", 2: "verb", 3: "get", 4: "post", 5: "header", 6: "body"}
+    for field, value in fields(body):
+        name = names[field]
+        if name in ("get", "post"):
+            pair = [text.decode() for _, text in fields(value)]
+            said[name][pair[0]] = pair[1]
+        elif name == "header":
+            said[name].append(value.decode())
+        else:
+            said[name] = value.decode()
+    return number(1, 202) + text(2, "X-Said: yes") + text(3, json.dumps(said))
 
 
 def registration(instance, service):
@@ -135,8 +173,9 @@ def serve(arguments):
             check_ping(properties, body)
             bus.answer(properties, b"PONG", "heartbeat")
         else:
-            print(body.decode(), flush=True)
-            bus.answer(properties, body, "reply")
+            print(body.decode(errors="replace"), flush=True)
+            is_api = arguments.service.startswith(f"{PREFIX}.api.")
+            bus.answer(properties, api_response(properties, body) if is_api else body, "reply")
 
 
 def call(arguments):

@@ -105,6 +105,11 @@ impl Dispatcher {
         followed.protobuf.call(call).await.and_then(Reply::whole).map_err(DispatchError::Call)
     }
 
+    /// The service of this name.
+    pub(crate) async fn find(&self, name: &ServiceName) -> Result<Arc<Followed>, DispatchError> {
+        self.services.followed(name).await
+    }
+
     /// The service of the first of these names that is known; for calls that are
     /// protobuf already.
     pub(crate) async fn first_known(
@@ -112,7 +117,7 @@ impl Dispatcher {
         names: impl Iterator<Item = ServiceName> + Send,
     ) -> Result<(ServiceName, Arc<Followed>), DispatchError> {
         for name in names {
-            match self.services.followed(&name).await {
+            match self.find(&name).await {
                 Err(DispatchError::Unknown) => {}
                 followed => return followed.map(|followed| (name, followed)),
             }

@@ -34,7 +34,8 @@ pub(crate) fn cells(matrix: &mut Matrix) {
             Ok(Built { python: python()?, broker })
         };
         let manner = if backend == "memory:" { "over memory" } else { "over sqlite" };
-        matrix.cell("pika service", manner, built, |built| joins_and_is_called(built, backend));
+        matrix.cell("pika service", manner, built.clone(), |b| joins_and_is_called(b, backend));
+        matrix.cell("pika thin path", manner, built, |built| answers_paths(built, backend));
     }
 }
 
@@ -87,6 +88,47 @@ fn joins_and_is_called(built: &Built, backend: &str) {
     pause(std::time::Duration::from_millis(500));
     let (status, body) = ask(&gateway.http, &format!("/{SERVICE}/hello"), &said);
     assert!(status.contains("503"), "{status} {body}");
+    assert_eq!(gateway.process.terminate(), Some(0));
+}
+
+/// A service that is made for the outside gets the whole request, and says the whole
+/// answer.
+fn answers_paths(built: &Built, backend: &str) {
+    let url = format!("amqp://guest:guest@{}/%2f", built.broker.address());
+    let gateway = GatewayProcess::start(&["--backend", backend, "--amqp", &url]);
+    let source = peer::source("h2").join("peer.py");
+    let mut command = Command::new(&built.python);
+    let arguments = [&url, "serve", "com.hailocab.api.v1.driver", "one"];
+    let service = Process::start(command.arg(source).args(arguments));
+    assert_eq!(service.line(), "registered");
+    let path = "/v1/driver/foo?a=1&a=2&session_id=s-1&hob=LONDON";
+    let headers = "X-Api-Key: k\r\nX-Some: thing\r\nX-H-TraceId: t-1\r\nCookie: c\r\n";
+    let (head, answer) = send(&gateway.http, path, headers, "raw body");
+    assert!(head.starts_with("HTTP/1.1 202"), "{head} {answer}");
+    let lower = head.to_ascii_lowercase();
+    for line in ["x-said: yes", "x-h-traceid: t-1", "content-type: application/json"] {
+        assert!(lower.contains(line), "{head}");
+    }
+    let said: Value = serde_json::from_str(&answer).unwrap();
+    let expected = json!({
+        "path": "/v1/driver/foo", "verb": "POST", "get": {"a": "1"}, "post": {},
+        "header": ["X-Some: thing", "X-H-Traceid: t-1"], "body": "raw body",
+        "session": "s-1", "trace": "t-1", "kept": "1", "remote": "127.0.0.1",
+        "from": "com.hailocab.hailo-2-api",
+    });
+    assert_eq!(said, expected);
+    let form = "Content-Type: application/x-www-form-urlencoded\r\nX-H-Trace: 1\r\n";
+    let (head, answer) = send(&gateway.http, "/v1/driver/foo", form, "api_token=s-2&b=%C3%BC");
+    let said: Value = serde_json::from_str(&answer).unwrap();
+    assert_eq!((&said["session"], &said["post"]), (&json!("s-2"), &json!({"b": "\u{fc}"})));
+    let trace = said["trace"].as_str().unwrap();
+    assert!(trace.len() > 30 && head.contains(trace), "{head} {answer}");
+    for (path, status, code) in [("/x", 400, 15), ("/v9/nobody/foo", 404, 11)] {
+        let (head, answer) = send(&gateway.http, path, "", "");
+        assert!(head.starts_with(&format!("HTTP/1.1 {status}")), "{head} {answer}");
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        assert_eq!((&answer["status"], &answer["code"]), (&json!(false), &json!(code)));
+    }
     assert_eq!(gateway.process.terminate(), Some(0));
 }
 

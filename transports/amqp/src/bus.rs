@@ -1,6 +1,7 @@
 //! A connection to a broker that H2's services share.
 
 use std::fmt::{self, Debug};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -18,7 +19,7 @@ use lapin::{
 use registry_api::{Error, ErrorKind, Result};
 use tokio::time::timeout;
 
-use crate::names::DIRECT;
+use crate::names::{DIRECT, REQUESTS, TOPICS};
 use crate::reach::Reach;
 
 /// The longest it may take to connect and to declare what is needed.
@@ -71,8 +72,8 @@ pub(crate) enum Role {
 
 /// A connection, with a queue of our own that is being read.
 pub(crate) struct Bus {
-    /// Ends when this is dropped.
-    connection: Connection,
+    /// Ends when the last who has it drops it.
+    connection: Arc<Connection>,
     /// Publishes without confirms.
     channel: Channel,
     /// Publishes, and is told what became of it.
@@ -81,6 +82,15 @@ pub(crate) struct Bus {
     inbox: Consumer,
     /// What all instances of a service read, where that is how they share.
     shared: Option<(Channel, Consumer)>,
+}
+
+/// Whom a message is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum To<'a> {
+    /// Who reads this queue.
+    Queue(&'a str),
+    /// An instance of the service in its headers.
+    Service,
 }
 
 /// What became of a message for somebody.
@@ -98,7 +108,7 @@ impl Bus {
         let opening = async {
             let properties =
                 ConnectionProperties::default().with_connection_name("portolan h2".into());
-            let connection = broker.connect(properties).await?;
+            let connection = Arc::new(broker.connect(properties).await?);
             let channel = connection.create_channel().await?;
             let confirmed = connection.create_channel().await?;
             confirmed.confirm_select(ConfirmSelectOptions::default()).await?;
@@ -138,7 +148,7 @@ impl Bus {
     }
 
     /// The connection, for whoever declares more over it.
-    pub(crate) fn connection(&self) -> &Connection {
+    pub(crate) fn connection(&self) -> &Arc<Connection> {
         &self.connection
     }
 
@@ -189,10 +199,13 @@ impl Bus {
 
 /// Waits for a broker that may say nothing.
 pub(crate) async fn patiently<T>(doing: impl Future<Output = lapin::Result<T>>) -> Result<T> {
-    match timeout(PATIENCE, doing).await {
-        Ok(done) => done.map_err(unavailable),
-        Err(_) => Err(Error::new(ErrorKind::Unavailable, "the broker says nothing")),
-    }
+    patient(async { doing.await.map_err(unavailable) }).await
+}
+
+/// [`patiently`], of what has told its failure already.
+pub(crate) async fn patient<T>(doing: impl Future<Output = Result<T>>) -> Result<T> {
+    let silent = || Error::new(ErrorKind::Unavailable, "the broker says nothing");
+    timeout(PATIENCE, doing).await.unwrap_or_else(|_| Err(silent()))
 }
 
 /// Publishes.
@@ -213,24 +226,46 @@ impl Outlet {
         }
     }
 
-    /// Publishes to a queue, and says whether it is there.
+    /// Publishes to all who read a topic, if there is anybody.
+    pub(crate) async fn publish(
+        &self,
+        topic: &str,
+        properties: BasicProperties,
+        body: &[u8],
+    ) -> Result<()> {
+        let plain = BasicPublishOptions::default();
+        let (to, key) = (TOPICS.into(), topic.into());
+        let sent = self.confirmed.basic_publish(to, key, plain, body, properties).await;
+        taken(&sent.map_err(unavailable)?.await.map_err(unavailable)?).map(drop)
+    }
+
+    /// Publishes to a queue, or to one that `h2o` chooses, and says whether there is
+    /// any.
     pub(crate) async fn deliver(
         &self,
-        queue: &str,
+        to: To<'_>,
         properties: BasicProperties,
         body: &[u8],
     ) -> Result<Delivered> {
         let mandatory = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+        let (exchange, key) = match to {
+            To::Queue(queue) => (DIRECT, queue),
+            To::Service => (REQUESTS, ""),
+        };
         let sent = self
             .confirmed
-            .basic_publish(DIRECT.into(), queue.into(), mandatory, body, properties)
+            .basic_publish(exchange.into(), key.into(), mandatory, body, properties)
             .await;
-        match sent.map_err(unavailable)?.await.map_err(unavailable)? {
-            Confirmation::Ack(None) => Ok(Delivered::Queued),
-            Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_)) => Ok(Delivered::Returned),
-            Confirmation::Nack(None) | Confirmation::NotRequested => {
-                Err(Error::new(ErrorKind::Unavailable, "the broker did not take the message"))
-            }
+        taken(&sent.map_err(unavailable)?.await.map_err(unavailable)?)
+    }
+}
+
+fn taken(confirmation: &Confirmation) -> Result<Delivered> {
+    match confirmation {
+        Confirmation::Ack(None) => Ok(Delivered::Queued),
+        Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_)) => Ok(Delivered::Returned),
+        Confirmation::Nack(None) | Confirmation::NotRequested => {
+            Err(Error::new(ErrorKind::Unavailable, "the broker did not take the message"))
         }
     }
 }

@@ -9,19 +9,22 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use lapin::Connection;
 use lapin::message::Delivery;
-use registry_api::call::{Call, CallError, CallErrorKind, Caller, Peer, Reply};
-use registry_api::{Address, ErrorKind, Result, Target, Transport};
-use tokio::sync::{mpsc, oneshot, watch};
+use registry_api::call::{Call, CallError, CallErrorKind, Caller, Headers, Peer, Reply};
+use registry_api::{Address, Error, ErrorKind, Result, Target, Transport};
+use tokio::sync::{OnceCell, mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::bus::{Broker, Bus, Delivered, Outlet, Role};
+use crate::bus::{Broker, Bus, Delivered, Outlet, Role, To, patient, patiently};
 use crate::content::Content;
 use crate::error::{self, PlatformError};
-use crate::message::{Answer, Facts, Request, cancel};
-use crate::names::{MAX_SHORT, client_queue};
-use crate::{CANCELS, MAX_MESSAGE};
+use crate::facts::Facts;
+use crate::message::{Answer, Request, cancel, publication};
+use crate::names::{MAX_SHORT, check_topic, client_queue};
+use crate::sending::{CallerOptions, Sending};
+use crate::{CANCELS, reach};
 
 /// Calls instances at `amqp:<queue>`.
 ///
@@ -36,40 +39,24 @@ pub struct AmqpCaller {
     _task: AbortOnDropHandle<()>,
 }
 
-/// How a caller behaves.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct CallerOptions {
-    /// The service that calls; empty if it is none.
-    pub from: String,
-    /// The largest message that is sent or taken, in bytes.
-    pub max_message: usize,
-}
-
-impl Default for CallerOptions {
-    /// Nobody's calls, messages of 1 MiB.
-    fn default() -> Self {
-        Self { from: String::new(), max_message: MAX_MESSAGE }
-    }
-}
-
-impl CallerOptions {
-    /// Sets the service that calls.
-    #[must_use]
-    pub fn with_from(mut self, service: impl Into<String>) -> Self {
-        self.from = service.into();
-        self
-    }
-}
-
 /// Who waits for what.
 #[derive(Default)]
 struct Shared {
     waiting: Mutex<HashMap<String, oneshot::Sender<Answered>>>,
 }
 
-/// An answer and its body.
-struct Answered(Answer, Bytes);
+/// An answer and its body, and the queue of the instance that gave it.
+struct Answered(Answer, Bytes, String);
+
+/// A reply, and who gave it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Answering {
+    /// The reply.
+    pub reply: Reply,
+    /// The queue of the instance, which is its id; empty where it did not say.
+    pub instance: String,
+}
 
 /// How to publish, while that is possible.
 #[derive(Clone)]
@@ -82,6 +69,10 @@ enum Link {
 struct Up {
     outlet: Outlet,
     queue: String,
+    connection: Arc<Connection>,
+    /// Whether the exchanges of requests and publications are there: who publishes to
+    /// none loses the channel.
+    exchanges: OnceCell<()>,
     /// Just back from a loss, which instances may have had too.
     recovering: AtomicBool,
 }
@@ -89,14 +80,25 @@ struct Up {
 impl Up {
     /// Publishes to an instance. Who was cut off together with us is about to be back,
     /// and waited for: nothing was run.
-    async fn deliver(&self, queue: &str, request: &Request, body: &[u8]) -> Result<Delivered> {
+    async fn deliver(&self, to: To<'_>, request: &Request, body: &[u8]) -> Result<Delivered> {
+        if to == To::Service {
+            self.exchanges().await?;
+        }
         loop {
-            let delivered = self.outlet.deliver(queue, request.properties(), body).await?;
+            let delivered = self.outlet.deliver(to, request.properties(), body).await?;
             if delivered == Delivered::Queued || !self.recovering.load(Ordering::Relaxed) {
                 return Ok(delivered);
             }
             sleep(FIRST_REST).await;
         }
+    }
+
+    async fn exchanges(&self) -> Result<()> {
+        let declare = async {
+            patiently(reach::requests(&self.connection)).await?;
+            patiently(reach::topics(&self.connection)).await
+        };
+        self.exchanges.get_or_try_init(|| declare).await.copied()
     }
 }
 
@@ -115,28 +117,105 @@ impl AmqpCaller {
         Self { shared, link, cancels, options, _task: task }
     }
 
-    async fn ask(&self, peer: Peer<'_>, queue: &str, call: &Call) -> Result<Reply, CallError> {
+    /// Calls the service, at an instance that the broker chooses: for who has no
+    /// registry to choose from.
+    ///
+    /// Errors: `NoInstance`, at once, where no instance is bound to `h2o`.
+    pub async fn call_service(&self, call: Call) -> Result<Answering, CallError> {
+        self.within(To::Service, None, &call).await
+    }
+
+    /// Publishes to every instance that reads a topic, at most once: nobody answers,
+    /// and there may be nobody. Who it is for, `headers` may say as
+    /// [`header::SESSION`](crate::header::SESSION).
+    ///
+    /// Errors: `InvalidArgument` for a topic or a body that is too long; `Unavailable`.
+    pub async fn publish(
+        &self,
+        topic: &str,
+        content: Content,
+        body: &[u8],
+        headers: &Headers,
+    ) -> Result<()> {
+        check_topic(topic)?;
+        if body.len() > self.options.max_message {
+            let most = self.options.max_message;
+            return Err(Error::invalid("body", format!("must have at most {most} bytes")));
+        }
+        let up = self.up().await.map_err(|error| {
+            Error::new(ErrorKind::Unavailable, error.message()) // Nothing was sent.
+        })?;
+        up.exchanges().await?;
+        let (facts, _) = Facts::split(headers);
+        let properties = publication(topic, &facts.session_id, &up.queue, content);
+        patient(up.outlet.publish(topic, properties, body)).await
+    }
+
+    async fn within(
+        &self,
+        to: To<'_>,
+        peer: Option<Peer<'_>>,
+        call: &Call,
+    ) -> Result<Answering, CallError> {
+        match timeout(call.time_left(), self.ask(to, peer, call)).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                let late = "no answer before the deadline";
+                Err(CallError::new(ErrorKind::Timeout.into(), late))
+            }
+        }
+    }
+
+    /// Sends a request, again where it is not answered and that is safe, and waits.
+    async fn ask(
+        &self,
+        to: To<'_>,
+        peer: Option<Peer<'_>>,
+        call: &Call,
+    ) -> Result<Answering, CallError> {
         let up = self.up().await?;
         let request = self.request(call, &up.queue)?;
         let id = request.message_id.clone();
         let (tell, told) = oneshot::channel();
-        let mut waiting =
-            Waiting { id: &id, queue, caller: self, is_to_be_told: peer.fact(CANCELS) == "true" };
+        let queue = match to {
+            To::Queue(queue) if peer.is_some_and(|peer| peer.fact(CANCELS) == "true") => {
+                Some(queue)
+            }
+            _ => None,
+        };
+        let mut waiting = Waiting { id: &id, caller: self, tells: queue };
         self.shared.lock().insert(id.clone(), tell);
-        let sent = up.deliver(queue, &request, &call.payload).await;
-        match sent.map_err(|error| lost(error.message()))? {
-            Delivered::Queued if call.oneway => return Ok(Reply::default()),
-            Delivered::Queued => {}
-            Delivered::Returned => {
-                waiting.is_to_be_told = false; // There is nobody to be told.
-                let gone = CallError::new(ErrorKind::Unavailable.into(), "there is no such queue");
-                return Err(gone.not_run());
+        let (mut told, mut sent_once) = (pin!(told), false);
+        for wait in self.options.sending.waits(call, peer) {
+            let sent = up.deliver(to, &request, &call.payload).await;
+            match sent.map_err(|error| lost(error.message()))? {
+                Delivered::Queued if call.oneway => return Ok(Answering::of_none()),
+                Delivered::Queued => {}
+                Delivered::Returned => {
+                    waiting.tells = None; // There is nobody to be told.
+                    return Err(nobody(to, sent_once));
+                }
+            }
+            sent_once = true;
+            // The last one's end is the call's.
+            if let Ok(answered) = timeout(wait, &mut told).await {
+                waiting.tells = None;
+                return self.read(answered);
             }
         }
         let answered = told.await;
-        waiting.is_to_be_told = false;
-        let Answered(answer, body) = answered.map_err(|_| lost("the connection was lost"))?;
-        read(answer, body, self.options.max_message)
+        waiting.tells = None;
+        self.read(answered)
+    }
+
+    fn read(
+        &self,
+        answered: Result<Answered, oneshot::error::RecvError>,
+    ) -> Result<Answering, CallError> {
+        let Answered(answer, body, instance) =
+            answered.map_err(|_| lost("the connection was lost"))?;
+        let reply = read(answer, body, self.options.max_message)?;
+        Ok(Answering { reply, instance })
     }
 
     /// A connection that works, or why there is none.
@@ -162,14 +241,18 @@ impl AmqpCaller {
             text => Content::parse(text)
                 .ok_or_else(|| invalid(format!("H2 has no content type {text:?}")))?,
         };
+        let (mut facts, headers) = Facts::split(&call.headers);
+        if facts.from.is_empty() {
+            facts.from.clone_from(&self.options.from);
+        }
         Ok(Request {
             message_id: uuid::Uuid::new_v4().to_string(),
             reply_to: reply_to.to_owned(),
             service: call.service.to_string(),
             endpoint: call.method.clone(),
-            facts: Facts { from: self.options.from.clone(), ..Facts::default() },
+            facts,
             timeout: Some(call.time_left()),
-            headers: call.headers.clone(),
+            headers,
             content: Some(content),
         })
     }
@@ -188,13 +271,11 @@ impl Caller for AmqpCaller {
         if queue.len() > MAX_SHORT {
             return Err(lost("no queue has such a long name").not_run());
         }
-        match timeout(call.time_left(), self.ask(peer, queue, &call)).await {
-            Ok(answer) => answer,
-            Err(_) => {
-                let late = "no answer before the deadline";
-                Err(CallError::new(ErrorKind::Timeout.into(), late))
-            }
-        }
+        let to = match self.options.sending {
+            Sending::Classic => To::Service,
+            Sending::Once | Sending::Safely => To::Queue(queue),
+        };
+        self.within(to, Some(peer), &call).await.map(|answering| answering.reply)
     }
 }
 
@@ -202,17 +283,23 @@ impl Caller for AmqpCaller {
 /// instance that understands this is told.
 struct Waiting<'a> {
     id: &'a str,
-    queue: &'a str,
     caller: &'a AmqpCaller,
-    /// Whether the instance has to be told when this is dropped.
-    is_to_be_told: bool,
+    /// The instance that has to be told when this is dropped.
+    tells: Option<&'a str>,
+}
+
+impl Answering {
+    /// Of a call that nobody answers.
+    fn of_none() -> Self {
+        Self { reply: Reply::default(), instance: String::new() }
+    }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.caller.shared.lock().remove(self.id);
-        if self.is_to_be_told {
-            let _ = self.caller.cancels.send((self.queue.to_owned(), self.id.to_owned()));
+        if let Some(queue) = self.tells {
+            let _ = self.caller.cancels.send((queue.to_owned(), self.id.to_owned()));
         }
     }
 }
@@ -230,7 +317,10 @@ impl Shared {
         };
         let waits = self.lock().remove(&answer.to);
         if let Some(tell) = waits {
-            let _ = tell.send(Answered(answer, delivery.data.into())); // It may have given up.
+            let from = delivery.properties.reply_to().as_ref();
+            let from = from.map_or(String::new(), |from| from.as_str().to_owned());
+            // It may have given up.
+            let _ = tell.send(Answered(answer, delivery.data.into(), from));
         }
     }
 }
@@ -269,8 +359,13 @@ impl Reader {
 
     async fn read(&mut self, mut bus: Bus, queue: String, lost: bool) {
         let outlet = bus.outlet();
-        let up = Up { outlet: outlet.clone(), queue, recovering: AtomicBool::new(lost) };
-        let up = Arc::new(up);
+        let up = Arc::new(Up {
+            outlet: outlet.clone(),
+            queue,
+            connection: Arc::clone(bus.connection()),
+            exchanges: OnceCell::new(),
+            recovering: AtomicBool::new(lost),
+        });
         self.tell.send_replace(Link::Up(Arc::clone(&up)));
         let mut recovered = pin!(sleep(RECOVERY));
         loop {
@@ -317,6 +412,16 @@ fn read(answer: Answer, body: Bytes, max: usize) -> Result<Reply, CallError> {
         reply.content_type = content.as_str().to_owned();
     }
     Ok(reply)
+}
+
+/// What was returned: nobody reads it. Whoever was sent it before may have run it.
+fn nobody(to: To<'_>, sent_before: bool) -> CallError {
+    let error = match to {
+        To::Queue(_) => CallError::new(ErrorKind::Unavailable.into(), "there is no such queue"),
+        To::Service if sent_before => lost("no instance is bound any more"),
+        To::Service => CallError::new(CallErrorKind::NoInstance, "no instance is bound"),
+    };
+    if sent_before { error } else { error.not_run() }
 }
 
 /// It may have been run: the answer was lost, or the way there.

@@ -15,14 +15,14 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
-use crate::bus::{Broker, Bus, Outlet};
+use crate::bus::{Broker, Bus, Outlet, patiently};
 use crate::content::Content;
 use crate::error::{self, ErrorType, PlatformError};
 use crate::message::{Answer, Inbound, Request, pong};
-use crate::names::{Prefix, check_service, is_reply_queue, server_queue};
+use crate::names::{Prefix, check_service, check_topic, is_reply_queue, server_queue};
 use crate::once::{Once, Seen};
-use crate::reach::Reach;
-use crate::{CANCELS, MAX_MESSAGE};
+use crate::reach::{Reach, bind_topic};
+use crate::{CANCELS, MAX_MESSAGE, ONCE};
 
 /// How a host behaves.
 #[derive(Clone, Debug)]
@@ -38,6 +38,9 @@ pub struct HostOptions {
     pub max_message: usize,
     /// How long calls in flight may take after [`Host::close`].
     pub drain: Duration,
+    /// The topics whose publications are handled, as calls that nobody waits for, of
+    /// the method that is called as the topic. Others are dropped.
+    pub topics: Vec<String>,
 }
 
 impl Default for HostOptions {
@@ -49,6 +52,7 @@ impl Default for HostOptions {
             timeout: Duration::from_secs(60),
             max_message: MAX_MESSAGE,
             drain: Duration::from_secs(10),
+            topics: Vec::new(),
         }
     }
 }
@@ -65,6 +69,20 @@ impl HostOptions {
     #[must_use]
     pub fn with_max_inflight(mut self, calls: usize) -> Self {
         self.max_inflight = calls;
+        self
+    }
+
+    /// Sets the largest message.
+    #[must_use]
+    pub fn with_max_message(mut self, bytes: usize) -> Self {
+        self.max_message = bytes;
+        self
+    }
+
+    /// Sets the topics whose publications are handled.
+    #[must_use]
+    pub fn with_topics(mut self, topics: impl IntoIterator<Item = String>) -> Self {
+        self.topics = topics.into_iter().collect();
         self
     }
 }
@@ -93,20 +111,23 @@ impl AmqpHost {
         options: HostOptions,
     ) -> Result<Self> {
         check_service(service.as_str())?;
+        options.topics.iter().try_for_each(|topic| check_topic(topic))?;
         let queue = server_queue(service.as_str());
         let address = Address::parse(&format!("amqp:{queue}"))?;
-        let metadata = Metadata::new([(CANCELS, "true")])?;
+        let metadata = Metadata::new([(CANCELS, "true"), (ONCE, "true")])?;
         let offer = Offer::new(service.clone(), address).with_metadata(metadata);
         let mut reach = None;
         let bus = Bus::join(&broker, service.as_str(), &queue, &mut reach).await?;
         let (closing, closed) = watch::channel(false);
         let capacity = Arc::new(Semaphore::new(options.max_inflight));
         let server = Arc::new(Server { service, queue, handler, options, capacity });
+        server.read_topics(&bus).await?;
         let running = Running {
             server,
             broker,
             reach,
             calls: JoinSet::new(),
+            published: JoinSet::new(),
             begun: HashMap::new(),
             once: Once::default(),
         };
@@ -156,6 +177,8 @@ struct Running {
     /// How the service is reached there.
     reach: Option<Reach>,
     calls: JoinSet<Done>,
+    /// Publications that are being handled.
+    published: JoinSet<()>,
     /// Those that can be given up, by message id.
     begun: HashMap<String, AbortHandle>,
     once: Once,
@@ -194,7 +217,9 @@ impl Running {
 
     async fn open(&mut self) -> Result<Bus> {
         let Server { queue, service, .. } = &*self.server;
-        Bus::join(&self.broker, service.as_str(), queue, &mut self.reach).await
+        let bus = Bus::join(&self.broker, service.as_str(), queue, &mut self.reach).await?;
+        self.server.read_topics(&bus).await?;
+        Ok(bus)
     }
 
     /// Serves over one connection; whether that was the last one.
@@ -204,6 +229,7 @@ impl Running {
             tokio::select! {
                 () = closed(closing) => break,
                 Some(done) = self.calls.join_next() => self.ended(done),
+                Some(_) = self.published.join_next() => {}
                 delivery = bus.next() => match delivery {
                     Some(delivery) => self.take(delivery, &outlet).await,
                     None => return false,
@@ -215,7 +241,10 @@ impl Running {
                 self.take(delivery, &outlet).await;
             }
         }
-        let ended = async { while self.calls.join_next().await.is_some() {} };
+        let ended = async {
+            while self.calls.join_next().await.is_some() {}
+            while self.published.join_next().await.is_some() {}
+        };
         let _ = timeout(self.server.options.drain, ended).await; // What is left ends with us.
         true
     }
@@ -248,7 +277,7 @@ impl Running {
             // Nobody may send our answers to a queue of another kind.
             Inbound::Ping(to) => tracing::debug!(to, "a ping from nowhere; dropped"),
             Inbound::Answer => tracing::debug!("an answer to an instance; dropped"),
-            Inbound::Publication(topic) => tracing::debug!(topic, "nobody reads this topic"),
+            Inbound::Publication(publication) => self.publication(*publication, delivery.data),
             Inbound::Request(request) => {
                 tracing::debug!(to = request.reply_to, "an answer may not go there; dropped");
             }
@@ -271,6 +300,20 @@ impl Running {
             self.begun.insert(id, task);
         }
     }
+
+    /// Nobody waits: what became of it is only logged.
+    fn publication(&mut self, publication: Request, body: Vec<u8>) {
+        let server = Arc::clone(&self.server);
+        let topic = publication.endpoint.clone();
+        if !server.options.topics.contains(&topic) {
+            return tracing::debug!(topic, "nobody reads this topic");
+        }
+        self.published.spawn(async move {
+            if let Err(error) = server.outcome(&publication, body).await {
+                tracing::warn!(topic, code = error.code, error.description, "a publication failed");
+            }
+        });
+    }
 }
 
 /// Returns when the host is closed.
@@ -279,6 +322,14 @@ async fn closed(closing: &mut watch::Receiver<bool>) {
 }
 
 impl Server {
+    /// Has publications sent to its queue.
+    async fn read_topics(&self, bus: &Bus) -> Result<()> {
+        for topic in &self.options.topics {
+            patiently(bind_topic(bus.connection(), topic, &self.queue)).await?;
+        }
+        Ok(())
+    }
+
     async fn answer(&self, request: Request, body: Vec<u8>, outlet: &Outlet) -> Done {
         let outcome = self.outcome(&request, body).await;
         let reply_to = request.reply_to;
@@ -329,7 +380,7 @@ impl Server {
 
     fn call(&self, request: &Request, body: Vec<u8>) -> Call {
         let mut call = Call::new(self.service.clone(), request.endpoint.clone(), body.into());
-        call.headers = request.headers.clone();
+        call.headers = request.facts.join(&request.message_id, &request.headers);
         if request.content == Some(Content::Json) {
             call.content_type = Content::Json.as_str().to_owned();
         }

@@ -8,24 +8,30 @@
 //! What it is not: the backend that keeps a registry on RabbitMQ, or H2's own
 //! exchange type, which stock brokers do not have.
 
+mod api;
 mod bus;
 mod caller;
 mod content;
 mod discovery;
 mod error;
+mod facts;
 mod host;
 mod message;
 mod names;
 mod once;
 mod reach;
+mod sending;
 
+pub use crate::api::{API_CONTENT_TYPE, ApiRequest, ApiResponse, Pair};
 pub use crate::bus::Broker;
-pub use crate::caller::{AmqpCaller, CallerOptions};
+pub use crate::caller::{AmqpCaller, Answering};
 pub use crate::content::Content;
 pub use crate::discovery::{Discovery, DiscoveryOptions};
 pub use crate::error::{ErrorType, PlatformError, application};
+pub use crate::facts::{header, passed_on};
 pub use crate::host::{AmqpHost, HostOptions};
 pub use crate::names::Prefix;
+pub use crate::sending::{CallerOptions, Sending};
 
 /// The largest message that is sent or read, in bytes.
 pub const MAX_MESSAGE: usize = 1 << 20;
@@ -33,3 +39,5 @@ pub const MAX_MESSAGE: usize = 1 << 20;
 /// In the metadata of an offer: whether the instance understands that a call is
 /// given up.
 const CANCELS: &str = "amqp.cancel";
+/// The same: whether it runs a request once that comes again under its message id.
+const ONCE: &str = "amqp.once";

@@ -13,28 +13,10 @@ use lapin::types::{AMQPValue, FieldTable};
 use registry_api::call::Headers;
 
 use crate::content::Content;
+use crate::facts::Facts;
 
 const TIMEOUT: &str = "portolan-timeout-ms";
 const FACT: &str = "portolan-h-";
-
-/// Facts about a request that H2 carries.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Facts {
-    /// Which trace it belongs to; empty if none.
-    pub(crate) trace_id: String,
-    /// Whether that trace is kept.
-    pub(crate) trace_persist: bool,
-    /// The session of the user it is for; empty if none.
-    pub(crate) session_id: String,
-    /// The message that its sender was serving.
-    pub(crate) parent_message_id: String,
-    /// The service that calls.
-    pub(crate) from: String,
-    /// The address that the request came from in the first place.
-    pub(crate) remote_addr: String,
-    /// Whether its sender says that it may; whoever can publish can say so.
-    pub(crate) authorised: bool,
-}
 
 /// A request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -58,7 +40,8 @@ pub(crate) enum Inbound {
     Cancel(String),
     /// Somebody asks whether we are there; the answer goes to this queue.
     Ping(String),
-    Publication(String),
+    /// Something for all who read a topic, which stands where an endpoint does.
+    Publication(Box<Request>),
     /// An answer, which an instance asks nobody for: two instances must not answer
     /// each other for ever.
     Answer,
@@ -80,6 +63,7 @@ const REQUEST: &str = "request";
 const REPLY: &str = "reply";
 const ERROR: &str = "error";
 const HEARTBEAT: &str = "heartbeat";
+const PUBLICATION: &str = "publication";
 const CANCEL: &str = "portolan-cancel";
 
 impl Request {
@@ -131,15 +115,16 @@ impl Inbound {
             _ => {}
         }
         let topic = header("topic");
-        if !topic.is_empty() {
-            return Self::Publication(topic);
-        }
+        let (is_publication, endpoint) = match &*topic {
+            "" => (false, header("endpoint")),
+            _ => (true, topic),
+        };
         let content = Content::parse(&text(properties.content_type()));
-        Self::Request(Box::new(Request {
+        let request = Box::new(Request {
             message_id: text(properties.message_id()),
             reply_to,
             service: header("service"),
-            endpoint: header("endpoint"),
+            endpoint,
             facts: Facts {
                 trace_id: header("traceID"),
                 trace_persist: header("traceShouldPersist") == "1",
@@ -152,7 +137,11 @@ impl Inbound {
             timeout: header(TIMEOUT).parse().ok().map(Duration::from_millis),
             headers: table.map(facts_of).unwrap_or_default(),
             content,
-        }))
+        });
+        match is_publication {
+            true => Self::Publication(request),
+            false => Self::Request(request),
+        }
     }
 }
 
@@ -180,6 +169,24 @@ impl Answer {
             headers: table.map(facts_of).unwrap_or_default(),
         })
     }
+}
+
+/// The properties of a publication on a topic.
+pub(crate) fn publication(
+    topic: &str,
+    session: &str,
+    reply_to: &str,
+    content: Content,
+) -> BasicProperties {
+    let mut table = FieldTable::default();
+    put(&mut table, "messageType", PUBLICATION);
+    put(&mut table, "topic", topic);
+    put(&mut table, "sessionID", session);
+    let id = uuid::Uuid::new_v4().to_string();
+    transient(content.as_str())
+        .with_message_id(id.as_str().into())
+        .with_reply_to(reply_to.into())
+        .with_headers(table)
 }
 
 /// The properties of the answer to a ping: discovery knows us by `reply_to`.
@@ -317,8 +324,13 @@ mod tests {
         assert_eq!(Inbound::read(&super::ping("discovery-1"), b"PING"), ping);
         assert_eq!(pong_from(&pong("server-x")).as_deref(), Some("server-x"));
         assert_eq!(pong_from(&with("messageType", "reply")), None);
-        let topic = Inbound::Publication("t".to_owned());
-        assert_eq!(Inbound::read(&with("topic", "t"), b""), topic);
+        let Inbound::Publication(told) =
+            Inbound::read(&publication("t", "s", "client-1", Content::Json), b"")
+        else {
+            panic!("no publication")
+        };
+        assert_eq!((&*told.endpoint, &*told.facts.session_id), ("t", "s"));
+        assert!(matches!(Inbound::read(&with("topic", "t"), b""), Inbound::Publication(_)));
         let cancelled = Inbound::read(&cancel("m"), b"");
         assert_eq!(cancelled, Inbound::Cancel("m".to_owned()));
         // A value of another type counts as empty, and nothing at all is a request.

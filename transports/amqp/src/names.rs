@@ -6,6 +6,11 @@ use registry_api::{Error, Result};
 /// Replies, pings, and requests to one instance: the key is the queue.
 pub(crate) const DIRECT: &str = "h2o.direct";
 
+/// Requests, for which the exchange chooses an instance.
+pub(crate) const REQUESTS: &str = "h2o";
+/// Publications, to all who read a topic.
+pub(crate) const TOPICS: &str = "h2o.topic";
+
 /// What the names of an organisation's services begin with: `com.hailocab`, unless
 /// it is another's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +54,14 @@ pub(crate) fn check_service(service: &str) -> Result<()> {
     }
     let rule = format!("must have at most {MAX_SERVICE} bytes, so that a queue can have its name");
     Err(Error::invalid("service", rule))
+}
+
+/// Checks that something can be published on a topic.
+pub(crate) fn check_topic(topic: &str) -> Result<()> {
+    match topic.is_empty() || topic.len() > MAX_SHORT {
+        true => Err(Error::invalid("topic", format!("must have 1 to {MAX_SHORT} bytes"))),
+        false => Ok(()),
+    }
 }
 
 /// The queue of a new instance of `service`; it is the instance's id too.

@@ -17,11 +17,8 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, ConnectionProperties, ExchangeKind};
 
 use crate::bus::{Broker, Role};
+use crate::names::{REQUESTS, TOPICS};
 
-/// Requests, for which the exchange chooses an instance.
-const REQUESTS: &str = "h2o";
-/// Publications, to all who read a topic.
-const TOPICS: &str = "h2o.topic";
 /// H2's own type.
 const HAILO: &str = "x-hailo2";
 /// Those that ship with RabbitMQ and choose one of several, the better one first: a
@@ -148,12 +145,20 @@ pub(crate) async fn bind_topic(
     topic: &str,
     queue: &str,
 ) -> lapin::Result<()> {
+    topics(connection).await?;
+    let channel = connection.create_channel().await?;
+    let (options, none) = (QueueBindOptions::default(), FieldTable::default());
+    channel.queue_bind(queue.into(), TOPICS.into(), topic.into(), options, none).await
+}
+
+/// Makes the exchange of publications where it is missing: who publishes to none loses
+/// the channel.
+pub(crate) async fn topics(connection: &Connection) -> lapin::Result<()> {
     let channel = connection.create_channel().await?;
     let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
-    let none = FieldTable::default;
-    channel.exchange_declare(TOPICS.into(), ExchangeKind::Topic, durable, none()).await?;
-    let options = QueueBindOptions::default();
-    channel.queue_bind(queue.into(), TOPICS.into(), topic.into(), options, none()).await
+    channel
+        .exchange_declare(TOPICS.into(), ExchangeKind::Topic, durable, FieldTable::default())
+        .await
 }
 
 /// Whether a queue or an exchange is not there.
@@ -170,7 +175,7 @@ fn of(service: &str) -> FieldTable {
 }
 
 /// The type of `h2o`, where it is not `headers`; made as that where it is missing.
-async fn requests(connection: &Connection) -> lapin::Result<Option<String>> {
+pub(crate) async fn requests(connection: &Connection) -> lapin::Result<Option<String>> {
     // A refusal closes the channel.
     let channel = connection.create_channel().await?;
     let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::bus::{Delivered, Outlet, consume};
+use crate::bus::{Delivered, Outlet, To, consume};
 
 /// The most requests on their way at a time.
 const MOST: usize = 256;
@@ -63,7 +63,7 @@ async fn forward(mut consumer: Consumer, outlet: Outlet, instances: watch::Recei
 /// To the first that is there, as it came.
 async fn give(outlet: &Outlet, instances: &[String], request: Delivery) {
     for instance in instances {
-        match outlet.deliver(instance, request.properties.clone(), &request.data).await {
+        match outlet.deliver(To::Queue(instance), request.properties.clone(), &request.data).await {
             Ok(Delivered::Queued) => return,
             Ok(Delivered::Returned) => {}
             // It may be there: another one would run it again.
