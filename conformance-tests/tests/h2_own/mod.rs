@@ -4,6 +4,7 @@ mod discovery;
 mod hostile;
 mod peer;
 mod python;
+mod service;
 mod topology;
 
 use std::pin::Pin;
@@ -45,6 +46,14 @@ list! {
     python {
         a_python_caller_is_answered_by_three_of_ours
         python_services_join_share_and_go
+    }
+    service {
+        the_guides_service_is_listed_called_and_leaves
+        who_may_is_said_by_sessions_and_nobody_else
+        what_is_published_reaches_every_reader_once
+        one_caller_does_not_take_the_room_of_another
+        it_says_how_it_is
+        a_service_that_cannot_be_is_refused_by_name
     }
     topology {
         a_hashing_exchange_shares_requests

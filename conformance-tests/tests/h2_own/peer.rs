@@ -8,10 +8,11 @@ use conformance_tests::servers::RabbitMq;
 use futures_util::StreamExt;
 use lapin::message::Delivery;
 use lapin::options::{
-    BasicConsumeOptions, BasicPublishOptions, QueueBindOptions, QueueDeclareOptions,
+    BasicConsumeOptions, BasicPublishOptions, ExchangeDeclareOptions, QueueBindOptions,
+    QueueDeclareOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, Consumer};
+use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, Consumer, ExchangeKind};
 
 /// Where replies and what is for one instance goes through.
 pub(super) const DIRECT: &str = "h2o.direct";
@@ -58,6 +59,17 @@ impl Peer {
         let (to, key, options) = ((&*self.queue).into(), service.into(), Default::default());
         let binding = self.channel.queue_bind(to, "h2o".into(), key, options, arguments);
         binding.await.map_err(broken)
+    }
+
+    /// Reads a topic, as the binder has it done for an instance.
+    pub(super) async fn subscribe(&self, topic: &str) -> Result<(), Outcome> {
+        let durable = ExchangeDeclareOptions { durable: true, ..Default::default() };
+        let (name, none) = ("h2o.topic", FieldTable::default);
+        let declaring =
+            self.channel.exchange_declare(name.into(), ExchangeKind::Topic, durable, none());
+        declaring.await.map_err(broken)?;
+        let (to, key, options) = ((&*self.queue).into(), topic.into(), Default::default());
+        self.channel.queue_bind(to, name.into(), key, options, none()).await.map_err(broken)
     }
 
     /// Answers as H2's server does, until it is ended: pings, and requests with what

@@ -92,6 +92,7 @@ impl HostOptions {
 pub struct AmqpHost {
     offer: Offer,
     closing: watch::Sender<bool>,
+    pings: watch::Receiver<()>,
     task: tokio::sync::Mutex<Option<JoinHandle<()>>>,
     abort: AbortHandle,
 }
@@ -110,15 +111,26 @@ impl AmqpHost {
         handler: Arc<dyn Handler>,
         options: HostOptions,
     ) -> Result<Self> {
+        Self::serve_as(server_queue(service.as_str()), service, broker, handler, options).await
+    }
+
+    /// [`serve`](Self::serve) as the instance of this id.
+    pub(crate) async fn serve_as(
+        queue: String,
+        service: ServiceName,
+        broker: Broker,
+        handler: Arc<dyn Handler>,
+        options: HostOptions,
+    ) -> Result<Self> {
         check_service(service.as_str())?;
         options.topics.iter().try_for_each(|topic| check_topic(topic))?;
-        let queue = server_queue(service.as_str());
         let address = Address::parse(&format!("amqp:{queue}"))?;
         let metadata = Metadata::new([(CANCELS, "true"), (ONCE, "true")])?;
         let offer = Offer::new(service.clone(), address).with_metadata(metadata);
         let mut reach = None;
         let bus = Bus::join(&broker, service.as_str(), &queue, &mut reach).await?;
         let (closing, closed) = watch::channel(false);
+        let (pinged, pings) = watch::channel(());
         let capacity = Arc::new(Semaphore::new(options.max_inflight));
         let server = Arc::new(Server { service, queue, handler, options, capacity });
         server.read_topics(&bus).await?;
@@ -126,6 +138,7 @@ impl AmqpHost {
             server,
             broker,
             reach,
+            pinged,
             calls: JoinSet::new(),
             published: JoinSet::new(),
             begun: HashMap::new(),
@@ -135,9 +148,17 @@ impl AmqpHost {
         Ok(Self {
             offer,
             closing,
+            pings,
             abort: task.abort_handle(),
             task: tokio::sync::Mutex::new(Some(task)),
         })
+    }
+}
+
+impl AmqpHost {
+    /// Changes whenever somebody asks whether it is there.
+    pub(crate) fn pings(&self) -> watch::Receiver<()> {
+        self.pings.clone()
     }
 }
 
@@ -176,6 +197,7 @@ struct Running {
     broker: Broker,
     /// How the service is reached there.
     reach: Option<Reach>,
+    pinged: watch::Sender<()>,
     calls: JoinSet<Done>,
     /// Publications that are being handled.
     published: JoinSet<()>,
@@ -264,6 +286,7 @@ impl Running {
     async fn take(&mut self, delivery: Delivery, outlet: &Outlet) {
         match Inbound::read(&delivery.properties, &delivery.data) {
             Inbound::Ping(to) if is_reply_queue(&to) => {
+                self.pinged.send_replace(());
                 outlet.send(&to, pong(&self.server.queue), b"PONG").await;
             }
             Inbound::Cancel(id) => {

@@ -16,11 +16,13 @@ mod discovery;
 mod error;
 mod facts;
 mod host;
+pub mod json;
 mod message;
 mod names;
 mod once;
 mod reach;
 mod sending;
+mod service;
 
 pub use crate::api::{API_CONTENT_TYPE, ApiRequest, ApiResponse, Pair};
 pub use crate::bus::Broker;
@@ -32,6 +34,7 @@ pub use crate::facts::{header, passed_on};
 pub use crate::host::{AmqpHost, HostOptions};
 pub use crate::names::Prefix;
 pub use crate::sending::{CallerOptions, Sending};
+pub use crate::service::{Asked, Endpoint, Rule, Running, Service, User};
 
 /// The largest message that is sent or read, in bytes.
 pub const MAX_MESSAGE: usize = 1 << 20;

@@ -16,9 +16,11 @@ use tokio::time::{interval, sleep};
 
 use super::desk::records;
 use super::forwarder::Forwarder;
+use super::news::News;
 use super::record::Record;
+use super::slas::Slas;
 use crate::bus::{Broker, Bus, Role, patiently};
-use crate::names::client_queue;
+use crate::names::{Prefix, client_queue};
 use crate::reach::{Reach, bind_topic, is_not_found, unbind_self};
 
 /// Between two tries to connect.
@@ -31,8 +33,10 @@ const AGAIN: u32 = 36;
 pub(super) struct Binder {
     registry: Arc<dyn Registry>,
     broker: Broker,
+    prefix: Prefix,
     /// Between two looks at who is there and well; changes are seen at once.
     every: Duration,
+    slas: Slas,
 }
 
 /// What is bound over one connection.
@@ -47,12 +51,18 @@ struct Bindings {
 }
 
 impl Binder {
-    pub(super) fn new(registry: Arc<dyn Registry>, broker: Broker, every: Duration) -> Self {
-        Self { registry, broker, every }
+    pub(super) fn new(
+        registry: Arc<dyn Registry>,
+        broker: Broker,
+        prefix: Prefix,
+        every: Duration,
+    ) -> Result<Self> {
+        let slas = Slas::new(Arc::clone(&registry))?;
+        Ok(Self { registry, broker, prefix, every, slas })
     }
 
     /// Goes on for ever, over one connection after the other.
-    pub(super) async fn run(self) {
+    pub(super) async fn run(mut self) {
         loop {
             if let Err(error) = self.over_a_connection().await {
                 tracing::debug!(?error, "bindings are made again");
@@ -62,9 +72,10 @@ impl Binder {
     }
 
     /// The error is the broker's: while the registry is away, all stays as it is bound.
-    async fn over_a_connection(&self) -> Result<()> {
+    async fn over_a_connection(&mut self) -> Result<()> {
         let bus = Bus::open(&self.broker, &client_queue(), Role::Caller).await?;
         let mut bindings = Bindings::over(bus, self.broker.clone());
+        let mut news = News::new(self.prefix.clone());
         let mut changes = None;
         let mut looks = interval(self.every);
         let mut looked = 0;
@@ -83,14 +94,21 @@ impl Binder {
                     return Err(Error::new(ErrorKind::Unavailable, why));
                 },
             }
-            if looked == AGAIN {
+            let there = match records(&*self.registry, Query::all(), Filter::routable()).await {
+                Ok(there) => there,
+                Err(error) => {
+                    tracing::debug!(?error, "bindings stay as they are");
+                    continue;
+                }
+            };
+            if looked >= AGAIN {
                 bindings.bound.clear();
+                self.slas.tidy(&there).await;
                 looked = 0;
             }
-            match records(&*self.registry, Query::all(), Filter::routable()).await {
-                Ok(there) => bindings.settle(&there).await?,
-                Err(error) => tracing::debug!(?error, "bindings stay as they are"),
-            }
+            bindings.settle(&there).await?;
+            news.publish(&there, &bindings.bus).await?;
+            self.slas.settle(&there).await;
         }
     }
 }

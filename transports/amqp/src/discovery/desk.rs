@@ -19,6 +19,7 @@ use super::model::{
 };
 use super::record::Record;
 use crate::content::Content;
+use crate::json;
 use crate::names::Prefix;
 
 #[derive(Debug)]
@@ -172,9 +173,7 @@ fn asked<T: Message + Default + DeserializeOwned>(call: &Call) -> Result<T, Call
         Content::Protobuf => {
             T::decode(call.payload.clone()).map_err(|error| unreadable(error.to_string()))
         }
-        Content::Json => {
-            serde_json::from_slice(&call.payload).map_err(|error| unreadable(error.to_string()))
-        }
+        Content::Json => json::read(&call.payload).map_err(unreadable),
     }
 }
 
@@ -183,8 +182,9 @@ fn answer<T: Message + Serialize>(call: &Call, outcome: Result<T>) -> Result<Rep
     let told = outcome.map_err(|error| CallError::new(error.kind().into(), error.to_string()))?;
     let bytes = match encoding(call) {
         Content::Protobuf => told.encode_to_vec(),
-        Content::Json => serde_json::to_vec(&told)
-            .map_err(|error| CallError::new(CallErrorKind::Framework, error.to_string()))?,
+        Content::Json => {
+            json::write(&told).map_err(|why| CallError::new(CallErrorKind::Framework, why))?
+        }
     };
     Ok(Reply::new(bytes.into()))
 }

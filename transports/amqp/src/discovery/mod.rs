@@ -7,9 +7,11 @@
 mod binder;
 mod desk;
 mod forwarder;
-mod model;
+pub(crate) mod model;
+mod news;
 mod pulse;
 mod record;
+mod slas;
 
 use std::fmt::{self, Debug};
 use std::sync::Arc;
@@ -86,10 +88,11 @@ impl Discovery {
         let terms = options.terms()?;
         let service = ServiceName::parse(&options.prefix.name("kernel.discovery"))?;
         let desk = Desk::new(Arc::clone(&registry), options.prefix.clone(), terms);
+        let prefix = options.prefix.clone();
         let hosting = HostOptions::default().with_prefix(options.prefix);
         let host = AmqpHost::serve(service, broker.clone(), Arc::new(desk), hosting).await?;
         let every = options.ping_every;
-        let binder = Binder::new(Arc::clone(&registry), broker.clone(), every / 2);
+        let binder = Binder::new(Arc::clone(&registry), broker.clone(), prefix, every / 2)?;
         let pulse = Pulse::new(registry, broker, every);
         Ok(Self {
             host,
