@@ -24,6 +24,8 @@ pub async fn open_with(url: &str, clock: Arc<dyn Clock>) -> Result<Arc<dyn Regis
     match parsed.scheme {
         #[cfg(feature = "amqp")]
         "amqp" | "amqps" => open_amqp(url, clock).await,
+        #[cfg(feature = "h2")]
+        "amqp-rpc" | "amqps-rpc" => open_amqp_rpc(&parsed, clock).await,
         #[cfg(feature = "etcd")]
         "etcd" | "etcds" => open_etcd(url, clock).await,
         #[cfg(feature = "grpc")]
@@ -55,6 +57,8 @@ pub fn schemes() -> &'static [&'static str] {
     &[
         #[cfg(feature = "amqp")]
         "amqp",
+        #[cfg(feature = "h2")]
+        "amqp-rpc",
         #[cfg(feature = "etcd")]
         "etcd",
         #[cfg(feature = "grpc")]
@@ -118,6 +122,30 @@ async fn open_amqp(url: &str, clock: Arc<dyn Clock>) -> Result<Arc<dyn Registry>
     use backend_amqp::{AmqpOptions, AmqpRegistry};
 
     AmqpRegistry::open(AmqpOptions::parse(url)?, clock).await
+}
+
+/// A registry that somebody serves at a broker: `amqp-rpc://user:password@host/vhost`,
+/// over TLS as `amqps-rpc://`. `?key=KEY` is an API key, `prefix=` what the platform's
+/// names begin with.
+#[cfg(feature = "h2")]
+async fn open_amqp_rpc(url: &Url<'_>, clock: Arc<dyn Clock>) -> Result<Arc<dyn Registry>> {
+    use portolan_amqp::{
+        AmqpCaller, Broker, CallerOptions, OneInstance, Prefix, REGISTRY_MESSAGE, Sending,
+    };
+    use portolan_thrift::{RemoteOptions, ThriftRegistry};
+    use registry_api::{Address, access::Credential};
+
+    url.only(&["key", "namespace", "prefix"])?;
+    let prefix = url.parameter("prefix").map(Prefix::parse).transpose()?.unwrap_or_default();
+    let broker = Broker::parse(&format!("{}:{}", url.scheme.trim_end_matches("-rpc"), url.rest))?;
+    let options =
+        CallerOptions::default().with_max_message(REGISTRY_MESSAGE).with_sending(Sending::Once); // A registry repeats by itself what it may.
+    let service = prefix.registry()?;
+    let caller = OneInstance::new(AmqpCaller::new(broker, options), service.clone());
+    let options = RemoteOptions::new(Address::parse(&format!("amqp:{service}"))?)
+        .with_namespace(url.namespace()?)
+        .with_credential(Credential::key(url.parameter("key").unwrap_or_default()));
+    ThriftRegistry::open_over(Arc::new(caller), options, clock).await
 }
 
 /// A registry in etcd.

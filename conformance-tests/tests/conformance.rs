@@ -15,14 +15,9 @@ use conformance_tests::Target;
 use conformance_tests::calls::Wire;
 
 fn main() -> ExitCode {
-    let (thrift, grpc) = (remote::THRIFT, remote::GRPC);
-    let targets: [Arc<dyn Target>; 12] = [
+    let mut targets: Vec<Arc<dyn Target>> = vec![
         Arc::new(memory::target()),
-        Arc::new(remote::MemoryTarget { name: "memory/thrift", carrier: thrift }),
-        Arc::new(remote::MemoryTarget { name: "memory/grpc", carrier: grpc }),
         Arc::new(sql::SqliteTarget),
-        Arc::new(remote::DurableTarget { name: "sqlite/thrift", carrier: thrift }),
-        Arc::new(remote::DurableTarget { name: "sqlite/grpc", carrier: grpc }),
         Arc::new(sql::ServerTarget::new(sql::Kind::Postgres)),
         Arc::new(sql::ServerTarget::new(sql::Kind::MySql)),
         Arc::new(etcd::EtcdTarget::single()),
@@ -30,6 +25,7 @@ fn main() -> ExitCode {
         Arc::new(etcd::EtcdTarget::current()),
         Arc::new(amqp::AmqpTarget::default()),
     ];
+    targets.extend(remote::targets());
     let mut wires: Vec<Arc<dyn Wire>> = vec![Arc::new(wires::in_process::InProcessWire)];
     for manner in wires::thrift::ALL {
         wires.push(Arc::new(manner));

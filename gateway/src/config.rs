@@ -48,6 +48,8 @@ pub struct Config {
     pub amqp: Option<Broker>,
     /// What the names of H2's services begin with.
     pub amqp_prefix: Prefix,
+    /// Whether the registry itself is served at that broker.
+    pub amqp_rpc: bool,
     /// Blocks of addresses that instances may have besides ordinary ones.
     pub allow_addresses: Vec<String>,
     /// The lease terms of instances that connect over HTTP.
@@ -141,6 +143,10 @@ pub struct Flags {
     /// What the names of H2 services begin with [default: com.hailocab]
     #[arg(long, value_name = "NAME", env = "PORTOLAN_AMQP_PREFIX")]
     pub amqp_prefix: Option<String>,
+    /// Serve the registry itself at the broker of --amqp, for backends named
+    /// amqp-rpc://USER:PASSWORD@HOST/VHOST?key=KEY [default: no]
+    #[arg(long, env = "PORTOLAN_AMQP_RPC", num_args = 0..=1, default_missing_value = "true")]
+    pub amqp_rpc: Option<bool>,
     /// Let instances have addresses in this block; may be repeated
     #[arg(long, value_name = "CIDR", env = "PORTOLAN_ALLOW_ADDRESSES", value_delimiter = ',')]
     pub allow_addresses: Option<Vec<String>>,
@@ -191,6 +197,7 @@ struct File {
     hprose: Option<bool>,
     amqp: Option<String>,
     amqp_prefix: Option<String>,
+    amqp_rpc: Option<bool>,
     allow_addresses: Option<Vec<String>>,
     #[serde(default, with = "humantime_serde::option")]
     ttl: Option<Duration>,
@@ -248,6 +255,7 @@ impl Config {
                 .transpose()
                 .map_err(|error| format!("amqp-prefix: {error}"))?
                 .unwrap_or_default(),
+            amqp_rpc: flags.amqp_rpc.or(file.amqp_rpc).unwrap_or(false),
             allow_addresses: flags.allow_addresses.or(file.allow_addresses).unwrap_or_default(),
             terms: LeaseTerms::new(ttl, ttd).map_err(|error| error.to_string())?,
             master_api_key: key.map(checked_key).transpose()?,
@@ -305,6 +313,15 @@ impl Config {
     /// Refuses to be open to others by accident.
     fn check_listeners(&self) -> Result<(), String> {
         let authenticated = self.master_api_key.is_some();
+        if self.amqp_rpc && self.amqp.is_none() {
+            return Err("amqp-rpc: needs the broker: set amqp beside it".to_owned());
+        }
+        if self.amqp_rpc && !authenticated && !self.allow_unauthenticated {
+            let way_out = "set a master API key, or say --allow-unauthenticated";
+            return Err(format!(
+                "amqp-rpc: whoever is at the broker could do all without authentication: {way_out}"
+            ));
+        }
         for (name, address, open) in [
             ("http", self.http, !authenticated),
             ("grpc", self.grpc, !authenticated && self.grpc_tokens.is_empty()),
@@ -418,6 +435,10 @@ mod tests {
         assert!(said.contains("amqp://") && !said.contains("secret"), "{said}");
         let prefix = Flags { amqp_prefix: Some("a b".into()), ..Flags::default() };
         assert!(settle(prefix).unwrap_err().contains("amqp-prefix"));
+        let rpc = || Flags { amqp_rpc: Some(true), ..Flags::default() };
+        assert!(settle(rpc()).unwrap_err().contains("set amqp"));
+        let open = Flags { amqp: Some("amqp://h".into()), ..rpc() };
+        assert!(settle(open).unwrap_err().contains("master API key"));
         let cidr = Flags { allow_addresses: Some(vec!["10.0.0.0/99".into()]), ..Flags::default() };
         assert!(settle(cidr).unwrap_err().contains("allow-addresses"));
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use portolan::access::Access;
 use portolan::call::{Caller, Host};
 use portolan::grpc::{Forwarder, GrpcCaller, ReverseCaller, Switchboard, SwitchboardOptions};
-use portolan::h2::{self, AmqpCaller, Discovery, DiscoveryOptions};
+use portolan::h2::{AmqpCaller, CallerOptions};
 use portolan::thrift::{RegistryHandler, ThriftCaller, ThriftHost, idl};
 use portolan::{
     AddressPolicy, ChannelOptions, Client, ClientOptions, Clock, Error, InstanceId, KeyAccess,
@@ -20,6 +20,7 @@ use tonic_health::server::HealthReporter;
 use uuid::Uuid;
 
 use crate::admin::{self, Admin};
+use crate::bus::Bus;
 use crate::config::Config;
 use crate::control::{self, Plane};
 use crate::dispatch::{Callers, Dispatcher};
@@ -27,6 +28,7 @@ use crate::etcd_v2::{self, EtcdV2};
 use crate::front::Front;
 use crate::gateways;
 use crate::grpc::{self, Parts};
+
 use crate::listen::{Listener, Secure, Serving};
 use crate::metrics::Metrics;
 use crate::thin::{self, Thin};
@@ -45,7 +47,7 @@ pub struct Gateway {
     pub thrift: Option<SocketAddr>,
     serving: [Serving; 3],
     registry: Option<ThriftHost>,
-    discovery: Option<Discovery>,
+    bus: Option<Bus>,
     state: Arc<Admin>,
     reporter: HealthReporter,
     presence: Membership,
@@ -126,7 +128,7 @@ impl Gateway {
             metrics: Arc::clone(&metrics),
             known: control::known_instances(),
         });
-        let discovery = discovery(config, &registry).await?;
+        let bus = Bus::start(config, &registry, &plane.access).await.map_err(StartError::Broker)?;
         let draining = watch::Sender::new(false);
         let mut routes = control::router(Arc::clone(&plane));
         let thin = config
@@ -161,7 +163,7 @@ impl Gateway {
             admin: admin_address,
             thrift: thrift_address,
             registry: thrift,
-            discovery,
+            bus,
             serving: [
                 http.serve_with(Front::new(plane, routes, thin)),
                 grpc.serve_secure(grpc_router, secure),
@@ -183,8 +185,8 @@ impl Gateway {
         grpc::drain(&self.reporter).await;
         self.presence.drain();
         let _ = timeout(DRAIN, self.switchboard.drain()).await; // What is left is dropped.
-        if let Some(discovery) = &self.discovery {
-            let _ = timeout(DRAIN, discovery.close()).await; // What is left is dropped.
+        if let Some(bus) = &self.bus {
+            let _ = timeout(DRAIN, bus.close()).await; // What is left is dropped.
         }
         if let Some(host) = &self.registry {
             let _ = timeout(DRAIN, host.close()).await; // What is left is dropped.
@@ -220,17 +222,6 @@ async fn serve_registry(
     served.map_err(|error| StartError::Bind("thrift", address, error))
 }
 
-/// Discovery and binder for H2's services, where they have a broker.
-async fn discovery(
-    config: &Config,
-    registry: &Arc<dyn Registry>,
-) -> Result<Option<Discovery>, StartError> {
-    let Some(broker) = config.amqp.clone() else { return Ok(None) };
-    let options = DiscoveryOptions::default().with_prefix(config.amqp_prefix.clone());
-    let serving = Discovery::serve(Arc::clone(registry), broker, options).await;
-    serving.map(Some).map_err(StartError::Broker)
-}
-
 /// The wires, by what they carry. Connections of other gateways are called
 /// through them, where there is a secret to prove who asks.
 fn callers(
@@ -252,7 +243,7 @@ fn callers(
     let mut protobuf: Vec<Arc<dyn Caller>> = vec![Arc::new(reverse), Arc::new(direct)];
     if let Some(broker) = config.amqp.clone() {
         let from = config.amqp_prefix.name("hailo-2-api");
-        let options = h2::CallerOptions::default().with_from(from);
+        let options = CallerOptions::default().with_from(from);
         protobuf.push(Arc::new(AmqpCaller::new(broker, options)));
     }
     Ok(Callers { thrift: Arc::new(thrift), protobuf: Arc::new(Wires::new(protobuf)) })

@@ -4,6 +4,7 @@
 //! The gateway decides nothing about services: the registry does. It translates.
 
 mod admin;
+mod bus;
 pub mod cli;
 pub mod config;
 mod control;

@@ -1,11 +1,11 @@
 //! The registry's own gRPC service.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use conformance_tests::Link;
+use conformance_tests::{Absent, Link};
 use futures_util::stream;
 use hyper_util::rt::TokioIo;
 use portolan::access::Desk;
@@ -46,7 +46,7 @@ async fn open(
 
 #[async_trait]
 impl Carrier for Grpc {
-    fn serve(&self, registries: Registries, link: Link) -> Box<dyn Served> {
+    async fn serve(&self, registries: Registries, link: Link) -> Result<Box<dyn Served>, Absent> {
         let (pipes, listener) = Pipes::new(link);
         let incoming = stream::unfold(listener, |mut listener| async {
             Some((Ok::<_, io::Error>(listener.recv().await?), listener))
@@ -56,10 +56,10 @@ impl Carrier for Grpc {
         server.spawn(async move {
             let _ = serving.serve_with_incoming(incoming).await; // Ends with the pipes.
         });
-        Box::new(Serving { pipes, _server: server })
+        Ok(Box::new(Serving { pipes, _server: server }))
     }
 
-    async fn listen(&self, registries: Registries) -> (SocketAddr, Box<dyn Send>) {
+    async fn listen(&self, registries: Registries) -> (String, Box<dyn Send>) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let serving = Server::builder().add_service(service(registries));
@@ -67,10 +67,10 @@ impl Carrier for Grpc {
         server.spawn(async move {
             serving.serve_with_incoming(TcpIncoming::from(listener)).await.expect("it serves");
         });
-        (address, Box::new(server))
+        (address.to_string(), Box::new(server))
     }
 
-    async fn open(&self, at: SocketAddr, clock: Arc<dyn Clock>) -> Result<Arc<dyn Registry>> {
+    async fn open(&self, at: &str, clock: Arc<dyn Clock>) -> Result<Arc<dyn Registry>> {
         let endpoint = Endpoint::from_shared(format!("http://{at}")).expect("an endpoint");
         open(endpoint.connect_lazy(), &Namespace::default(), clock).await
     }

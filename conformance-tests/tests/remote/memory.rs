@@ -13,12 +13,12 @@ use super::{Carrier, NAMESPACES, Served};
 /// The memory backend, asked over a wire.
 #[derive(Debug)]
 pub(crate) struct MemoryTarget {
-    pub(crate) name: &'static str,
-    pub(crate) carrier: &'static dyn Carrier,
+    pub(crate) name: String,
+    pub(crate) carrier: Arc<dyn Carrier>,
 }
 
 struct RemoteWorld {
-    carrier: &'static dyn Carrier,
+    carrier: Arc<dyn Carrier>,
     clock: ManualClock,
     link: Link,
     store: MemoryStore,
@@ -29,7 +29,7 @@ struct RemoteWorld {
 const HISTORY: usize = 512;
 
 impl MemoryTarget {
-    fn world(&self) -> RemoteWorld {
+    async fn world(&self) -> Result<RemoteWorld, Absent> {
         let (clock, link) = (ManualClock::new(), Link::new());
         let options = MemoryOptions::new(Era(7)).with_history(HISTORY);
         let store = MemoryStore::new(Arc::new(clock.clone()), options);
@@ -40,27 +40,28 @@ impl MemoryTarget {
             let metered = Linked::new(store.handle(&name), link.meter(), time);
             (name, Arc::new(metered) as Arc<dyn Registry>)
         });
-        let served = self.carrier.serve(registries.into(), link.clone());
-        RemoteWorld { carrier: self.carrier, clock, link, store, served }
+        let served = self.carrier.serve(registries.into(), link.clone()).await?;
+        Ok(RemoteWorld { carrier: Arc::clone(&self.carrier), clock, link, store, served })
     }
 }
 
 #[async_trait]
 impl Target for MemoryTarget {
     fn name(&self) -> &str {
-        self.name
+        &self.name
     }
 
     fn info(&self) -> Info {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         runtime.expect("a runtime").block_on(async {
-            let handle = self.world().handle(&Namespace::default()).await;
+            let world = self.world().await.expect("pipes are always there");
+            let handle = world.handle(&Namespace::default()).await;
             handle.expect("it opens").info().clone()
         })
     }
 
     async fn open(&self) -> Result<Box<dyn World>, Absent> {
-        Ok(Box::new(self.world()))
+        Ok(Box::new(self.world().await?))
     }
 }
 
@@ -81,7 +82,11 @@ impl World for RemoteWorld {
     /// Over real sockets, since the pipes end on the case's runtime.
     fn handles(&self) -> Option<Arc<dyn Handles>> {
         let registry = self.store.handle(&Namespace::default());
-        Some(Arc::new(Elsewhere::serve(self.carrier, registry, Arc::new(self.clock.clone()))))
+        Some(Arc::new(Elsewhere::serve(
+            Arc::clone(&self.carrier),
+            registry,
+            Arc::new(self.clock.clone()),
+        )))
     }
 
     fn jump_wall_clock(&self, seconds: i64) -> Option<()> {

@@ -1,10 +1,10 @@
 //! The registry's own Thrift service.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use conformance_tests::Link;
+use conformance_tests::{Absent, Link};
 use portolan::call::{CallError, Handler};
 use portolan::thrift::{
     Accept, Dial, RegistryHandler, RemoteOptions, Stream, TcpDial, ThriftHost, ThriftRegistry,
@@ -51,7 +51,7 @@ fn address() -> Address {
     Address::parse("thrift://registry:1").expect("an address")
 }
 
-fn handler(registries: Registries) -> RegistryHandler {
+pub(super) fn handler(registries: Registries) -> RegistryHandler {
     let handler = RegistryHandler::new(Arc::new(OpenAccess));
     registries
         .into_iter()
@@ -60,21 +60,21 @@ fn handler(registries: Registries) -> RegistryHandler {
 
 #[async_trait]
 impl Carrier for Thrift {
-    fn serve(&self, registries: Registries, link: Link) -> Box<dyn Served> {
+    async fn serve(&self, registries: Registries, link: Link) -> Result<Box<dyn Served>, Absent> {
         let (pipes, listener) = Pipes::new(link);
         let handler: Arc<dyn Handler> = Arc::new(handler(registries));
         let (service, options) = (RegistryHandler::service(), RegistryHandler::host_options());
         let host = ThriftHost::serve_on(service, Accepted(listener), address(), handler, options);
-        Box::new(Serving { pipes, _host: host })
+        Ok(Box::new(Serving { pipes, _host: host }))
     }
 
-    async fn listen(&self, registries: Registries) -> (SocketAddr, Box<dyn Send>) {
+    async fn listen(&self, registries: Registries) -> (String, Box<dyn Send>) {
         let host = handler(registries).serve((Ipv4Addr::LOCALHOST, 0).into()).await;
         let host = host.expect("a free port");
-        (host.local_addr().expect("an address"), Box::new(host))
+        (host.local_addr().expect("an address").to_string(), Box::new(host))
     }
 
-    async fn open(&self, at: SocketAddr, clock: Arc<dyn Clock>) -> Result<Arc<dyn Registry>> {
+    async fn open(&self, at: &str, clock: Arc<dyn Clock>) -> Result<Arc<dyn Registry>> {
         let dial = TcpDial::new(AddressPolicy::new().allow_loopback(true));
         let options = RemoteOptions::new(Address::parse(&format!("thrift://{at}"))?);
         ThriftRegistry::open(Arc::new(dial), options, clock).await

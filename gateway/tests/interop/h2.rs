@@ -17,6 +17,8 @@ use crate::support::process::{GatewayProcess, Process};
 const PIKA: &str = "1.3.2";
 const SERVICE: &str = "com.hailocab.service.hello";
 
+const KEY: &str = "a-master-key-of-32-characters-ok";
+
 /// What a cell works with.
 struct Built {
     python: PathBuf,
@@ -55,11 +57,14 @@ fn python() -> Result<PathBuf, String> {
 
 fn joins_and_is_called(built: &Built, backend: &str) {
     let url = format!("amqp://guest:guest@{}/%2f", built.broker.address());
-    let gateway = GatewayProcess::start(&["--backend", backend, "--amqp", &url]);
+    let rpc_too = ["--amqp-rpc", "--master-api-key", KEY];
+    let gateway =
+        GatewayProcess::start(&[&["--backend", backend, "--amqp", &url], &rpc_too[..]].concat());
     let source = peer::source("h2").join("peer.py");
     let mut command = Command::new(&built.python);
     let service = Process::start(command.arg(source).args([&url, "serve", SERVICE, "one"]));
     assert_eq!(service.line(), "registered");
+    seen_through_the_broker(&url);
     let instance = format!("server-{SERVICE}-one");
     let listed = shown(&gateway, SERVICE);
     assert_eq!(listed["instances"][0]["id"], json!(instance), "{listed}");
@@ -89,6 +94,22 @@ fn joins_and_is_called(built: &Built, backend: &str) {
     let (status, body) = ask(&gateway.http, &format!("/{SERVICE}/hello"), &said);
     assert!(status.contains("503"), "{status} {body}");
     assert_eq!(gateway.process.terminate(), Some(0));
+}
+
+/// The registry is a backend for whoever reaches the broker and has a key.
+fn seen_through_the_broker(url: &str) {
+    let resolve = |key: &str| {
+        let backend = format!("{}?key={key}", url.replace("amqp://", "amqp-rpc://"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_portolan"));
+        command.args(["resolve", SERVICE, "--output", "json", "--backend", &backend]);
+        command.output().unwrap()
+    };
+    let seen = resolve(KEY);
+    let text = String::from_utf8_lossy(&seen.stdout).into_owned();
+    assert!(seen.status.success() && text.contains("server-com.hailocab"), "{seen:?}");
+    let refused = resolve("another-key-of-nobody");
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && !said.contains("another-key"), "{refused:?}");
 }
 
 /// A service that is made for the outside gets the whole request, and says the whole

@@ -13,7 +13,7 @@ use lapin::Connection;
 use lapin::message::Delivery;
 use registry_api::call::{Call, CallError, CallErrorKind, Caller, Headers, Peer, Reply};
 use registry_api::{Address, Error, ErrorKind, Result, Target, Transport};
-use tokio::sync::{OnceCell, mpsc, oneshot, watch};
+use tokio::sync::{Notify, OnceCell, mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -42,6 +42,8 @@ pub struct AmqpCaller {
 /// Who waits for what.
 #[derive(Default)]
 struct Shared {
+    /// Somebody wants a connection.
+    wanted: Notify,
     waiting: Mutex<HashMap<String, oneshot::Sender<Answered>>>,
 }
 
@@ -123,6 +125,11 @@ impl AmqpCaller {
     /// Errors: `NoInstance`, at once, where no instance is bound to `h2o`.
     pub async fn call_service(&self, call: Call) -> Result<Answering, CallError> {
         self.within(To::Service, None, &call).await
+    }
+
+    /// Calls the instance that has this queue.
+    pub(crate) async fn call_queue(&self, queue: &str, call: &Call) -> Result<Reply, CallError> {
+        self.within(To::Queue(queue), None, call).await.map(|answering| answering.reply)
     }
 
     /// Publishes to every instance that reads a topic, at most once: nobody answers,
@@ -218,16 +225,26 @@ impl AmqpCaller {
         Ok(Answering { reply, instance })
     }
 
-    /// A connection that works, or why there is none.
+    /// A connection that works, or why there is none. While there is none, a call is
+    /// the reason to try again at once.
     async fn up(&self) -> Result<Arc<Up>, CallError> {
         let mut link = self.link.clone();
-        let known = link.wait_for(|link| !matches!(link, Link::Connecting)).await;
-        match known.map(|link| link.clone()) {
-            Ok(Link::Up(up)) => Ok(up),
-            Ok(Link::Connecting | Link::Down) | Err(_) => {
-                Err(lost("the broker cannot be reached").not_run())
+        let mut is_tried = false;
+        loop {
+            match &*link.borrow_and_update() {
+                Link::Up(up) => return Ok(Arc::clone(up)),
+                Link::Connecting => {}
+                Link::Down if is_tried => break,
+                Link::Down => {
+                    is_tried = true;
+                    self.shared.wanted.notify_one();
+                }
+            }
+            if link.changed().await.is_err() {
+                break;
             }
         }
+        Err(lost("the broker cannot be reached").not_run())
     }
 
     fn request(&self, call: &Call, reply_to: &str) -> Result<Request, CallError> {
@@ -349,7 +366,8 @@ impl Reader {
                 Err(error) => {
                     tracing::debug!(?error, "no connection for replies");
                     self.tell.send_replace(Link::Down);
-                    sleep(rest).await;
+                    sleep(FIRST_REST).await;
+                    let _ = timeout(rest, self.shared.wanted.notified()).await; // Or it is time.
                     rest = (rest * 2).min(MOST_REST);
                 }
             }

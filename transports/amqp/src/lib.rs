@@ -20,6 +20,7 @@ pub mod json;
 mod message;
 mod names;
 mod once;
+mod one_instance;
 mod reach;
 mod sending;
 mod service;
@@ -33,11 +34,16 @@ pub use crate::error::{ErrorType, PlatformError, application};
 pub use crate::facts::{header, passed_on};
 pub use crate::host::{AmqpHost, HostOptions};
 pub use crate::names::Prefix;
+pub use crate::one_instance::OneInstance;
 pub use crate::sending::{CallerOptions, Sending};
 pub use crate::service::{Asked, Endpoint, Rule, Running, Service, User};
 
 /// The largest message that is sent or read, in bytes.
 pub const MAX_MESSAGE: usize = 1 << 20;
+
+/// The largest message of a registry that is served at a broker, in bytes: RabbitMQ
+/// takes none over 16 MiB from 4.0 on.
+pub const REGISTRY_MESSAGE: usize = 15 << 20;
 
 /// In the metadata of an offer: whether the instance understands that a call is
 /// given up.

@@ -1,7 +1,7 @@
 //! What things are called at a broker that H2 shares. Facts: HailoOSS `platform`
 //! at 39e911a, `raven/raven.go` and `raven/consumer.go`.
 
-use registry_api::{Error, Result};
+use registry_api::{Error, Result, ServiceName};
 
 /// Replies, pings, and requests to one instance: the key is the queue.
 pub(crate) const DIRECT: &str = "h2o.direct";
@@ -32,6 +32,11 @@ impl Prefix {
     /// A name below it.
     pub fn name(&self, rest: &str) -> String {
         format!("{}.{rest}", self.0)
+    }
+
+    /// The service that a registry is at a broker: `PREFIX.kernel.registry`.
+    pub fn registry(&self) -> Result<ServiceName> {
+        ServiceName::parse(&self.name("kernel.registry"))
     }
 }
 

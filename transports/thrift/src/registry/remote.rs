@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use registry_api as api;
 use registry_api::access::Credential;
-use registry_api::call::{Call, CallErrorKind, Caller as _, Peer};
+use registry_api::call::{Call, CallErrorKind, Caller, Peer};
 use registry_api::{
     Address, Beat, BeatOutcome, Clock, Info, InstanceRef, InstanceSpec, Lease, Metadata, Namespace,
     Owner, Query, Registration, Registry, Result, Scope, ServiceName, ServiceRecord, View,
@@ -65,7 +65,7 @@ pub struct ThriftRegistry {
 
 /// How to ask.
 pub(super) struct Remote {
-    caller: ThriftCaller,
+    caller: Arc<dyn Caller>,
     options: RemoteOptions,
     manner: Metadata,
     service: ServiceName,
@@ -89,8 +89,18 @@ impl ThriftRegistry {
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<dyn Registry>> {
         let limits = CallerOptions::default().with_max_message(MAX_ANSWER);
+        Self::open_over(Arc::new(ThriftCaller::over(dial, limits)), options, clock).await
+    }
+
+    /// [`open`](Self::open) over another wire, which carries arguments and results as
+    /// they are.
+    pub async fn open_over(
+        caller: Arc<dyn Caller>,
+        options: RemoteOptions,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Arc<dyn Registry>> {
         let remote = Remote {
-            caller: ThriftCaller::over(dial, limits),
+            caller,
             options,
             manner: manner::of_our_host(),
             service: RegistryHandler::service(),

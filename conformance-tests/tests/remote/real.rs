@@ -1,4 +1,4 @@
-//! SQLite behind a wire, in real time.
+//! A backend of this process behind a wire, in real time.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -7,55 +7,60 @@ use conformance_tests::{Absent, Link, Linked, Pace, Target, World};
 use portolan::{Info, LeaseTerms, Namespace, Registry, Result, SystemClock};
 
 use super::{Carrier, NAMESPACES, Served};
-use crate::sql::SqliteTarget;
 
-/// SQLite, asked over a wire.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct DurableTarget {
-    pub(crate) name: &'static str,
-    pub(crate) carrier: &'static dyn Carrier,
+/// A backend, asked over a wire.
+#[derive(Clone, Debug)]
+pub(crate) struct RealTarget {
+    pub(crate) name: String,
+    pub(crate) inner: Arc<dyn Target>,
+    pub(crate) carrier: Arc<dyn Carrier>,
 }
 
-struct DurableWorld {
-    carrier: &'static dyn Carrier,
+struct RealWorld {
+    carrier: Arc<dyn Carrier>,
     inner: Box<dyn World>,
     link: Link,
     served: Mutex<Arc<dyn Served>>,
 }
 
-async fn serve(carrier: &dyn Carrier, inner: &dyn World, link: &Link) -> Result<Arc<dyn Served>> {
+async fn serve(
+    carrier: &dyn Carrier,
+    inner: &dyn World,
+    link: &Link,
+) -> Result<Arc<dyn Served>, Absent> {
+    let failed = |error: portolan::Error| Absent(error.to_string());
     let mut registries: Vec<(_, Arc<dyn Registry>)> = Vec::new();
     for name in NAMESPACES {
-        let name = Namespace::parse(name)?;
+        let name = Namespace::parse(name).map_err(failed)?;
         // Counts what reaches the backend; the cut is in the pipes.
-        let registry = inner.handle(&name).await?;
+        let registry = inner.handle(&name).await.map_err(failed)?;
         let metered = Linked::new(registry, link.meter(), Arc::new(SystemClock));
         registries.push((name, Arc::new(metered)));
     }
-    Ok(carrier.serve(registries, link.clone()).into())
+    Ok(carrier.serve(registries, link.clone()).await?.into())
 }
 
-impl DurableTarget {
+impl RealTarget {
     async fn world(&self, inner: Box<dyn World>) -> Result<Box<dyn World>, Absent> {
-        let (carrier, link) = (self.carrier, Link::new());
-        let served = serve(carrier, &*inner, &link).await;
-        let served = served.map_err(|error| Absent(error.to_string()))?;
-        Ok(Box::new(DurableWorld { carrier, inner, link, served: Mutex::new(served) }))
+        let (carrier, link) = (Arc::clone(&self.carrier), Link::new());
+        let served = serve(&*carrier, &*inner, &link).await?;
+        Ok(Box::new(RealWorld { carrier, inner, link, served: Mutex::new(served) }))
     }
 }
 
 #[async_trait]
-impl Target for DurableTarget {
+impl Target for RealTarget {
     fn name(&self) -> &str {
-        self.name
+        &self.name
     }
 
     fn info(&self) -> Info {
-        let target = *self;
+        let target = self.clone();
         let described = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("a runtime").block_on(async {
-                let world = target.open().await.expect("a file can be opened");
+                // A wire that is absent says nothing, and is asked nothing.
+                let Ok(world) = target.open().await else { return target.inner.info() };
                 let handle = world.handle(&Namespace::default()).await;
                 handle.expect("it opens").info().clone()
             })
@@ -64,16 +69,16 @@ impl Target for DurableTarget {
     }
 
     async fn open(&self) -> Result<Box<dyn World>, Absent> {
-        self.world(SqliteTarget.open().await?).await
+        self.world(self.inner.open().await?).await
     }
 
     async fn open_alone(&self) -> Result<Box<dyn World>, Absent> {
-        self.world(SqliteTarget.open_alone().await?).await
+        self.world(self.inner.open_alone().await?).await
     }
 }
 
 #[async_trait]
-impl World for DurableWorld {
+impl World for RealWorld {
     async fn handle(&self, namespace: &Namespace) -> Result<Arc<dyn Registry>> {
         let served = Arc::clone(&self.served.lock().unwrap_or_else(PoisonError::into_inner));
         served.open(namespace, Arc::new(SystemClock)).await
@@ -94,7 +99,7 @@ impl World for DurableWorld {
     /// Whoever serves dies with its files' writers, and is started again.
     async fn kill_and_restart(&self) -> Option<()> {
         self.inner.kill_and_restart().await?;
-        let again = serve(self.carrier, &*self.inner, &self.link).await.ok()?;
+        let again = serve(&*self.carrier, &*self.inner, &self.link).await.ok()?;
         *self.served.lock().unwrap_or_else(PoisonError::into_inner) = again;
         Some(())
     }
