@@ -260,9 +260,8 @@ impl Line {
         let tls = options.tls.as_ref().map(certificates).transpose()?;
         let socket = Arc::new(Mutex::new(None));
         let held = Arc::clone(&socket);
-        let runtime = lapin::runtime::default_runtime().map_err(fault)?;
-        let on = runtime.clone();
-        let dial = async move |uri: AMQPUri, _| {
+        let on = lapin::runtime::default_runtime().map_err(fault)?;
+        let dial = async move |uri: AMQPUri| {
             let plain = AMQPUri { scheme: AMQPScheme::AMQP, ..uri.clone() };
             let stream = plain.connect_with_config_async(Default::default(), &on).await?;
             if let AsyncTcpStream::Plain(tcp) = &stream {
@@ -277,7 +276,7 @@ impl Line {
         };
         let properties =
             ConnectionProperties::default().with_connection_name("portolan registry".into());
-        let connecting = Connection::connector(uri(options, host), runtime, dial, properties);
+        let connecting = portolan_amqp_link::connect(uri(options, host), properties, dial);
         match timeout(PATIENCE, connecting).await {
             Ok(connection) => Ok(Self { connection: connection.map_err(fault)?, socket }),
             Err(_) => {

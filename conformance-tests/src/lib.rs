@@ -20,6 +20,7 @@ mod link;
 pub mod mutants;
 pub mod own;
 pub mod proxy;
+pub mod raw_amqp;
 mod report;
 mod run;
 pub mod servers;

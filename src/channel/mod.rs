@@ -11,6 +11,7 @@ mod call;
 mod counters;
 mod ejection;
 mod explain;
+mod h2;
 mod hash;
 mod hedge;
 mod node;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use conformance_tests::fixtures::{beat, id, instance, query, registration, scope};
+use conformance_tests::raw_amqp::{RawAmqp, nested_table, properties};
 use conformance_tests::servers::Recipe;
 use lapin::options::{ExchangeDeleteOptions, QueueDeleteOptions};
 use portolan::{
@@ -110,6 +111,36 @@ pub(super) async fn a_log_that_is_deleted_goes_on_from_memory(
             WatchItem::Changes { .. } if round > 0 => {}
             other => return Err(Outcome::Broken(format!("a reset was due, saw {other:?}"))),
         }
+        let outcome = registry.heartbeat_one(beat("i", 1)).await?;
+        check(outcome == BeatOutcome::Renewed, format_args!("{outcome:?}"))?;
+    }
+    Ok(())
+}
+
+/// A client that reads headers by recursion dies of some.
+pub(super) async fn headers_that_cannot_be_read_hurt_nobody(place: &Place) -> Result<(), Outcome> {
+    let world = place.world().await?;
+    let registry = open(&world.url()).await?;
+    registry.connect_one(instance("i", "a", lasting())).await?;
+    let address = world.broker().address();
+    let places = [(String::new(), world.named("log")), (world.named("beats"), String::new())];
+    let published = tokio::task::spawn_blocking(move || {
+        for (exchange, key) in places {
+            for headers in [nested_table(100), nested_table(20_000)] {
+                let deep = properties(&headers, "deep", "nobody");
+                RawAmqp::connect(address)?.publish(&exchange, &key, &deep, b"{}")?;
+            }
+        }
+        std::io::Result::Ok(())
+    });
+    let published = published.await.map_err(|error| Outcome::Broken(error.to_string()))?;
+    published.map_err(|error| Outcome::Broken(error.to_string()))?;
+    registry.connect_one(instance("j", "a", lasting())).await?;
+    // Who starts now reads them again.
+    let other = open(&world.url()).await?;
+    for registry in [registry, other] {
+        let there = registry.resolve(&query("a")).await?.instances.len();
+        check(there == 2, format_args!("{there} of two are there"))?;
         let outcome = registry.heartbeat_one(beat("i", 1)).await?;
         check(outcome == BeatOutcome::Renewed, format_args!("{outcome:?}"))?;
     }

@@ -42,6 +42,7 @@ list! {
         a_broker_that_takes_nothing_says_so_and_goes_on_giving
         queues_and_exchanges_deleted_behind_our_back_are_there_again
         a_log_that_is_deleted_goes_on_from_memory
+        headers_that_cannot_be_read_hurt_nobody
     }
     history {
         racing_registrations_have_one_winner_whoever_is_killed

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use conformance_tests::own::{Outcome, check};
+use conformance_tests::raw_amqp::{RawAmqp, nested_table, properties};
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
 use portolan::h2::{Content, ErrorType, PlatformError};
@@ -109,6 +110,42 @@ pub(super) async fn a_request_that_comes_again_is_answered_and_not_run(
     check(nameless == 2, format_args!("{nameless} answers"))?;
     let ran = instance.echo.ran();
     check(ran == ["r", "n", "n"], format_args!("{ran:?}"))
+}
+
+/// A client that reads headers by recursion dies of some, and of others it loses its
+/// connection, with the calls of everybody on it.
+pub(super) async fn headers_that_cannot_be_read_hurt_nobody(place: &Place) -> Result<(), Outcome> {
+    let broker = place.broker()?;
+    let service = "com.hailocab.service.deep";
+    let echo = Echo::slow(Duration::from_millis(500));
+    let instance = Instance::serve(&broker, service, echo).await?;
+    let mut peer = Peer::open(&broker, "client-deep", "client-deep").await?;
+    peer.request(service, "under way").await?;
+    let (address, queue) = (broker.address(), instance.queue());
+    let published = tokio::task::spawn_blocking(move || {
+        let odd_headers: [&[u8]; 5] = [
+            &nested_table(100),
+            &nested_table(20_000),
+            b"\x01aZ",
+            b"\x01\xffV",
+            b"\x01aS\xff\xff\xff\xffx",
+        ];
+        for headers in odd_headers {
+            let odd = properties(headers, "odd", "client-deep");
+            // A broker that reads them itself ends the connection of who sent them.
+            RawAmqp::connect(address)?.publish(DIRECT, &queue, &odd, b"odd")?;
+        }
+        std::io::Result::Ok(())
+    });
+    let published = published.await.map_err(|error| Outcome::Broken(error.to_string()))?;
+    published.map_err(|error| Outcome::Broken(error.to_string()))?;
+    peer.request(service, "after").await?;
+    let seen = peer.collect(Duration::from_secs(1)).await;
+    let mut seen: Vec<_> = seen.iter().map(|d| (answers(d), told(d))).collect();
+    seen.sort();
+    let expected = [("after", "reply after"), ("under way", "reply under way")];
+    let expected = expected.map(|(id, what)| (id.to_owned(), what.to_owned()));
+    check(seen == expected, format_args!("{seen:?}"))
 }
 
 /// An answer in short.

@@ -1,5 +1,7 @@
 //! The list, the brokers it is gone through on, and the hosts.
 
+mod attempts;
+mod broker;
 mod discovery;
 mod hostile;
 mod peer;
@@ -32,6 +34,14 @@ macro_rules! list {
 }
 
 list! {
+    attempts {
+        h2_classic_asks_three_times_and_takes_a_late_answer
+        only_what_may_be_run_twice_is_asked_again
+    }
+    broker {
+        a_broker_that_takes_nothing_says_so_at_once
+        what_is_deleted_behind_our_back_is_there_again
+    }
     discovery {
         a_service_registers_is_pinged_and_goes_when_it_is_silent
         the_binder_shares_requests_over_an_exchange
@@ -41,6 +51,7 @@ list! {
     hostile {
         instances_never_answer_each_other
         junk_is_answered_or_dropped_and_hurts_nobody
+        headers_that_cannot_be_read_hurt_nobody
         a_request_that_comes_again_is_answered_and_not_run
     }
     python {

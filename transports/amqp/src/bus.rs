@@ -1,6 +1,7 @@
 //! A connection to a broker that H2's services share.
 
 use std::fmt::{self, Debug};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,17 +14,21 @@ use lapin::options::{
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::uri::AMQPUri;
 use lapin::{
-    BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, Consumer,
-    ExchangeKind,
+    BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, ConnectionStatus,
+    Consumer, ExchangeKind, PublisherConfirm,
 };
 use registry_api::{Error, ErrorKind, Result};
-use tokio::time::timeout;
+use tokio::sync::Notify;
+use tokio::time::{Interval, interval, sleep, timeout};
 
 use crate::names::{DIRECT, REQUESTS, TOPICS};
 use crate::reach::Reach;
 
 /// The longest it may take to connect and to declare what is needed.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Why nothing is published.
+pub(crate) const FULL: &str = "the broker takes no messages: its memory or its disk is full";
 
 /// Where the broker is.
 #[derive(Clone)]
@@ -50,7 +55,7 @@ impl Broker {
         &self,
         properties: ConnectionProperties,
     ) -> lapin::Result<Connection> {
-        Connection::connect_uri(self.uri.clone(), properties).await
+        portolan_amqp_link::connect(self.uri.clone(), properties, portolan_amqp_link::dial).await
     }
 }
 
@@ -82,6 +87,9 @@ pub(crate) struct Bus {
     inbox: Consumer,
     /// What all instances of a service read, where that is how they share.
     shared: Option<(Channel, Consumer)>,
+    /// A channel that we publish on was closed.
+    broken: Arc<Notify>,
+    looks: Interval,
 }
 
 /// Whom a message is for.
@@ -114,7 +122,10 @@ impl Bus {
             confirmed.confirm_select(ConfirmSelectOptions::default()).await?;
             let inbox = inbox(&connection, queue, role).await?;
             let queue = queue.to_owned();
-            Ok(Self { connection, channel, confirmed, queue, inbox, shared: None })
+            let (shared, broken) = (None, Arc::default());
+            let mut looks = interval(LOOK);
+            looks.reset(); // It has just been declared.
+            Ok(Self { connection, channel, confirmed, queue, inbox, shared, broken, looks })
         };
         patiently(opening).await
     }
@@ -154,19 +165,48 @@ impl Bus {
 
     /// A way to publish that can be shared.
     pub(crate) fn outlet(&self) -> Outlet {
-        Outlet { channel: self.channel.clone(), confirmed: self.confirmed.clone() }
+        Outlet {
+            channel: self.channel.clone(),
+            confirmed: self.confirmed.clone(),
+            status: self.connection.status().clone(),
+            broken: Arc::clone(&self.broken),
+        }
     }
 
-    /// The next message; none when there will be no other. Cancel-safe.
+    /// The next message; none when there will be no other, or none of what we send
+    /// would arrive. Cancel-safe.
     pub(crate) async fn next(&mut self) -> Option<Delivery> {
-        let delivery = match &mut self.shared {
-            None => self.inbox.next().await,
-            Some((_, shared)) => tokio::select! {
-                delivery = self.inbox.next() => delivery,
-                delivery = shared.next() => delivery,
-            },
-        };
-        delivery?.ok()
+        loop {
+            let shared = async {
+                match &mut self.shared {
+                    Some((_, shared)) => shared.next().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                delivery = self.inbox.next() => return delivery?.ok(),
+                delivery = shared => return delivery?.ok(),
+                () = self.broken.notified() => return None,
+                _ = self.looks.tick() => {
+                    if let Err(error) = self.rebind().await {
+                        tracing::warn!(%error, "a queue or its exchange is gone; connecting again");
+                        return None;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Our queue is bound, or is again: whoever deleted an exchange deleted what was bound
+    /// to it, and nothing that comes would tell. A broker that takes nothing is not asked.
+    async fn rebind(&self) -> Result<()> {
+        if self.connection.status().blocked() {
+            return Ok(());
+        }
+        let queue = &*self.queue;
+        let plain = QueueBindOptions::default();
+        patiently(self.channel.queue_bind(queue.into(), DIRECT.into(), queue.into(), plain, none()))
+            .await
     }
 
     /// Is chosen no more and gives the queue up: what comes now is returned. What came
@@ -213,7 +253,14 @@ pub(crate) async fn patient<T>(doing: impl Future<Output = Result<T>>) -> Result
 pub(crate) struct Outlet {
     channel: Channel,
     confirmed: Channel,
+    status: ConnectionStatus,
+    broken: Arc<Notify>,
 }
+
+/// How often a connection looks whether its queue is still bound.
+const LOOK: Duration = Duration::from_secs(5);
+/// How often whoever waits for a confirmation looks whether the broker takes messages.
+const BLOCKED: Duration = Duration::from_millis(200);
 
 impl Outlet {
     /// Publishes to a queue on the direct exchange, whether it is there or not.
@@ -222,6 +269,7 @@ impl Outlet {
         let sent =
             self.channel.basic_publish(DIRECT.into(), queue.into(), plain, body, properties).await;
         if let Err(error) = sent {
+            self.broken.notify_one();
             tracing::debug!(%error, queue, "a message could not be sent");
         }
     }
@@ -235,8 +283,33 @@ impl Outlet {
     ) -> Result<()> {
         let plain = BasicPublishOptions::default();
         let (to, key) = (TOPICS.into(), topic.into());
-        let sent = self.confirmed.basic_publish(to, key, plain, body, properties).await;
-        taken(&sent.map_err(unavailable)?.await.map_err(unavailable)?).map(drop)
+        let sent = self.confirmed.basic_publish(to, key, plain, body, properties);
+        taken(&self.confirmed(sent).await?).map(drop)
+    }
+
+    /// Whether the broker takes no messages at the moment: its memory or its disk is full.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.status.blocked()
+    }
+
+    /// Waits for what became of a message.
+    async fn confirmed(
+        &self,
+        sent: impl Future<Output = lapin::Result<PublisherConfirm>>,
+    ) -> Result<Confirmation> {
+        let mut told = pin!(async { sent.await?.await });
+        loop {
+            tokio::select! {
+                biased;
+                told = &mut told => return told.map_err(|error| {
+                    self.broken.notify_one();
+                    unavailable(error)
+                }),
+                () = sleep(BLOCKED) => if self.is_blocked() {
+                    return Err(Error::new(ErrorKind::Unavailable, FULL));
+                },
+            }
+        }
     }
 
     /// Publishes to a queue, or to one that `h2o` chooses, and says whether there is
@@ -252,11 +325,9 @@ impl Outlet {
             To::Queue(queue) => (DIRECT, queue),
             To::Service => (REQUESTS, ""),
         };
-        let sent = self
-            .confirmed
-            .basic_publish(exchange.into(), key.into(), mandatory, body, properties)
-            .await;
-        taken(&sent.map_err(unavailable)?.await.map_err(unavailable)?)
+        let (to, key) = (exchange.into(), key.into());
+        let sent = self.confirmed.basic_publish(to, key, mandatory, body, properties);
+        taken(&self.confirmed(sent).await?)
     }
 }
 

@@ -17,7 +17,7 @@ use tokio::sync::{Notify, OnceCell, mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::bus::{Broker, Bus, Delivered, Outlet, Role, To, patient, patiently};
+use crate::bus::{Broker, Bus, Delivered, FULL, Outlet, Role, To, patient, patiently};
 use crate::content::Content;
 use crate::error::{self, PlatformError};
 use crate::facts::Facts;
@@ -181,6 +181,9 @@ impl AmqpCaller {
         call: &Call,
     ) -> Result<Answering, CallError> {
         let up = self.up().await?;
+        if up.outlet.is_blocked() {
+            return Err(lost(FULL).not_run());
+        }
         let request = self.request(call, &up.queue)?;
         let id = request.message_id.clone();
         let (tell, told) = oneshot::channel();

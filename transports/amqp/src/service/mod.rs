@@ -205,12 +205,11 @@ impl Service {
     pub async fn run(self, broker: Broker) -> Result<Running> {
         let name = ServiceName::parse(&self.name)?;
         self.check()?;
+        let key = self.login_key.as_deref().map(session::public_key).transpose()?;
         let asks = CallerOptions::default().with_from(&*self.name);
         let caller = Arc::new(AmqpCaller::new(broker.clone(), asks));
-        let login = match &self.login_key {
-            Some(key) => Some(Login::new(Arc::clone(&caller), &self.prefix, key)?),
-            None => None,
-        };
+        let login =
+            key.map(|key| Login::new(Arc::clone(&caller), &self.prefix, key)).transpose()?;
         let topics = self.endpoints.iter().filter(|endpoint| endpoint.is_subscriber);
         let mut options = HostOptions::default()
             .with_prefix(self.prefix.clone())

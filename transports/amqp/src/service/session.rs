@@ -41,7 +41,7 @@ pub struct User {
 
 /// Asks the login service about sessions, and believes what is signed with its key.
 pub(super) struct Login {
-    key: UnparsedPublicKey<Vec<u8>>,
+    key: Key,
     service: ServiceName,
     caller: Arc<AmqpCaller>,
     known: Cache<String, Arc<User>>,
@@ -72,10 +72,10 @@ struct Session {
 }
 
 impl Login {
-    /// `key` is the login service's public key, as PEM.
-    pub(super) fn new(caller: Arc<AmqpCaller>, prefix: &Prefix, key: &str) -> Result<Self> {
+    /// `key` is the login service's.
+    pub(super) fn new(caller: Arc<AmqpCaller>, prefix: &Prefix, key: Key) -> Result<Self> {
         Ok(Self {
-            key: public_key(key)?,
+            key,
             service: ServiceName::parse(&prefix.name("service.login"))?,
             caller,
             known: Cache::builder().max_capacity(MOST).time_to_live(BELIEVED).build(),
@@ -109,8 +109,11 @@ impl Login {
     }
 }
 
+/// A public key.
+pub(super) type Key = UnparsedPublicKey<Vec<u8>>;
+
 /// The key in a PEM of PKIX, as PKCS #1 has it.
-fn public_key(pem: &str) -> Result<UnparsedPublicKey<Vec<u8>>> {
+pub(super) fn public_key(pem: &str) -> Result<Key> {
     let invalid = || Error::invalid("login key", "must be an RSA public key, as PEM");
     let key = SubjectPublicKeyInfoOwned::from_pem(pem.trim()).map_err(|_| invalid())?;
     let rsa = spki::ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
@@ -132,7 +135,7 @@ impl User {
     }
 
     /// The user of a token; none where it is not signed with `key`.
-    fn read(token: &str, key: &UnparsedPublicKey<Vec<u8>>) -> Option<Self> {
+    fn read(token: &str, key: &Key) -> Option<Self> {
         if token.len() > MAX_TOKEN {
             return None;
         }
