@@ -40,7 +40,7 @@ fn running(text: &str) -> String {
 
 /// The crates of this workspace that a manifest names under `[dependencies]`.
 fn own_dependencies(manifest: &Path) -> Vec<String> {
-    const OWN: [&str; 11] = [
+    const OWN: [&str; 12] = [
         "backend-amqp",
         "backend-etcd",
         "backend-memory",
@@ -48,6 +48,7 @@ fn own_dependencies(manifest: &Path) -> Vec<String> {
         "conformance-tests",
         "portolan",
         "portolan-amqp",
+        "portolan-amqp-link",
         "portolan-gateway",
         "portolan-grpc",
         "portolan-thrift",
@@ -80,11 +81,12 @@ fn the_contract_does_no_io_spawns_nothing_and_reads_no_clock() {
 fn crates_depend_downwards_only() {
     for (directory, allowed) in [
         ("registry-api", &[][..]),
-        ("backend-amqp", &["registry-api"]),
+        ("backend-amqp", &["portolan-amqp-link", "registry-api"]),
         ("backend-memory", &["registry-api"]),
         ("backend-etcd", &["registry-api"]),
         ("backend-sql", &["registry-api"]),
-        ("transports/amqp", &["registry-api"]),
+        ("transports/amqp", &["portolan-amqp-link", "registry-api"]),
+        ("transports/amqp/link", &[]),
         ("transports/grpc", &["registry-api"]),
         ("transports/thrift", &["registry-api"]),
         (
@@ -230,6 +232,7 @@ fn every_task_has_an_owner() {
         "transports/amqp/src/discovery/forwarder.rs",
         "transports/amqp/src/discovery/mod.rs",
         "transports/amqp/src/host.rs",
+        "transports/amqp/src/service/mod.rs",
         "transports/grpc/src/gateway/stream.rs",
         "transports/grpc/src/host/running.rs",
         "transports/thrift/src/host/mod.rs",
@@ -273,6 +276,7 @@ fn a_stranger_finds_every_crate_and_both_commands() {
         "backend-memory",
         "backend-sql",
         "transports/amqp",
+        "transports/amqp/link",
         "transports/grpc",
         "transports/thrift",
         "gateway",

@@ -16,6 +16,7 @@ mod ctx;
 mod failure;
 mod faults;
 pub mod fixtures;
+pub mod h2_login;
 mod link;
 pub mod mutants;
 pub mod own;

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use portolan::access::Access;
 use portolan::call::Host;
-use portolan::h2::{AmqpHost, Discovery, DiscoveryOptions, HostOptions, REGISTRY_MESSAGE};
+use portolan::h2::{
+    AmqpCaller, AmqpHost, CallerOptions, Discovery, DiscoveryOptions, HostOptions, REGISTRY_MESSAGE,
+};
 use portolan::thrift::RegistryHandler;
 use portolan::{KeyAccess, OpenAccess, Registry, Result};
 
@@ -16,6 +18,13 @@ use crate::config::Config;
 pub(crate) struct Bus {
     discovery: Discovery,
     registry: Option<AmqpHost>,
+}
+
+/// A way to call H2's services, where there is a broker.
+pub(crate) fn caller(config: &Config) -> Option<Arc<AmqpCaller>> {
+    let from = config.amqp_prefix.name("hailo-2-api");
+    let options = CallerOptions::default().with_from(from);
+    Some(Arc::new(AmqpCaller::new(config.amqp.clone()?, options)))
 }
 
 /// Polls of watches wait, each in the room of a call.

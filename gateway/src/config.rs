@@ -48,6 +48,8 @@ pub struct Config {
     pub amqp: Option<Broker>,
     /// What the names of H2's services begin with.
     pub amqp_prefix: Prefix,
+    /// The public key of H2's login service, if its sessions count.
+    pub amqp_login_key: Option<PathBuf>,
     /// Whether the registry itself is served at that broker.
     pub amqp_rpc: bool,
     /// Blocks of addresses that instances may have besides ordinary ones.
@@ -143,6 +145,10 @@ pub struct Flags {
     /// What the names of H2 services begin with [default: com.hailocab]
     #[arg(long, value_name = "NAME", env = "PORTOLAN_AMQP_PREFIX")]
     pub amqp_prefix: Option<String>,
+    /// Believe in sessions of H2's login service whose tokens this public key (RSA,
+    /// PEM) has signed: with one of an ADMIN, /rpc calls the platform's own services
+    #[arg(long, value_name = "FILE", env = "PORTOLAN_AMQP_LOGIN_KEY")]
+    pub amqp_login_key: Option<PathBuf>,
     /// Serve the registry itself at the broker of --amqp, for backends named
     /// amqp-rpc://USER:PASSWORD@HOST/VHOST?key=KEY [default: no]
     #[arg(long, env = "PORTOLAN_AMQP_RPC", num_args = 0..=1, default_missing_value = "true")]
@@ -197,6 +203,7 @@ struct File {
     hprose: Option<bool>,
     amqp: Option<String>,
     amqp_prefix: Option<String>,
+    amqp_login_key: Option<PathBuf>,
     amqp_rpc: Option<bool>,
     allow_addresses: Option<Vec<String>>,
     #[serde(default, with = "humantime_serde::option")]
@@ -255,6 +262,7 @@ impl Config {
                 .transpose()
                 .map_err(|error| format!("amqp-prefix: {error}"))?
                 .unwrap_or_default(),
+            amqp_login_key: flags.amqp_login_key.or(file.amqp_login_key),
             amqp_rpc: flags.amqp_rpc.or(file.amqp_rpc).unwrap_or(false),
             allow_addresses: flags.allow_addresses.or(file.allow_addresses).unwrap_or_default(),
             terms: LeaseTerms::new(ttl, ttd).map_err(|error| error.to_string())?,

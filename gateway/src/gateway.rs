@@ -8,7 +8,7 @@ use std::time::Duration;
 use portolan::access::Access;
 use portolan::call::{Caller, Host};
 use portolan::grpc::{Forwarder, GrpcCaller, ReverseCaller, Switchboard, SwitchboardOptions};
-use portolan::h2::{AmqpCaller, CallerOptions};
+use portolan::h2::AmqpCaller;
 use portolan::thrift::{RegistryHandler, ThriftCaller, ThriftHost, idl};
 use portolan::{
     AddressPolicy, ChannelOptions, Client, ClientOptions, Clock, Error, InstanceId, KeyAccess,
@@ -20,7 +20,7 @@ use tonic_health::server::HealthReporter;
 use uuid::Uuid;
 
 use crate::admin::{self, Admin};
-use crate::bus::Bus;
+use crate::bus::{self, Bus};
 use crate::config::Config;
 use crate::control::{self, Plane};
 use crate::dispatch::{Callers, Dispatcher};
@@ -112,7 +112,8 @@ impl Gateway {
         let switchboard =
             SwitchboardOptions::default().with_heartbeat_timeout(config.grpc_heartbeat_timeout);
         let switchboard = Switchboard::new(id.as_str(), switchboard);
-        let callers = callers(config, &policy, &switchboard, &client)?;
+        let amqp = bus::caller(config);
+        let callers = callers(config, &policy, &switchboard, &client, amqp.as_ref())?;
         let options = channel_options().with_counters(Arc::clone(metrics.channels()));
         let idls = idl::Cache::default();
         let dispatcher = Dispatcher::new(client.clone(), callers, options, idls.clone());
@@ -131,10 +132,8 @@ impl Gateway {
         let bus = Bus::start(config, &registry, &plane.access).await.map_err(StartError::Broker)?;
         let draining = watch::Sender::new(false);
         let mut routes = control::router(Arc::clone(&plane));
-        let thin = config
-            .amqp
-            .as_ref()
-            .map(|_| Thin { plane: Arc::clone(&plane), prefix: config.amqp_prefix.clone() });
+        let thin = amqp.map(|caller| Thin::new(Arc::clone(&plane), config, caller));
+        let thin = thin.transpose().map_err(StartError::Broker)?;
         if let Some(thin) = thin.clone() {
             routes = thin::router(thin.clone())
                 .fallback_service(routes.fallback(move |request| thin.path(request)));
@@ -229,6 +228,7 @@ fn callers(
     policy: &AddressPolicy,
     switchboard: &Switchboard,
     client: &Client,
+    amqp: Option<&Arc<AmqpCaller>>,
 ) -> portolan::Result<Callers> {
     let security = config.security()?;
     let mut reverse = ReverseCaller::new(switchboard.clone());
@@ -241,10 +241,8 @@ fn callers(
     let thrift = ThriftCaller::new(policy.clone(), config.caller_options());
     let direct = GrpcCaller::new(policy.clone(), security);
     let mut protobuf: Vec<Arc<dyn Caller>> = vec![Arc::new(reverse), Arc::new(direct)];
-    if let Some(broker) = config.amqp.clone() {
-        let from = config.amqp_prefix.name("hailo-2-api");
-        let options = CallerOptions::default().with_from(from);
-        protobuf.push(Arc::new(AmqpCaller::new(broker, options)));
+    if let Some(caller) = amqp {
+        protobuf.push(Arc::<AmqpCaller>::clone(caller));
     }
     Ok(Callers { thrift: Arc::new(thrift), protobuf: Arc::new(Wires::new(protobuf)) })
 }

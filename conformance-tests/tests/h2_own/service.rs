@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use conformance_tests::h2_login::{DAVE, EVE, KEY};
 use conformance_tests::own::{Outcome, check, within};
 use conformance_tests::servers::RabbitMq;
 use portolan::call::{Call, CallError, CallErrorKind, Headers};
@@ -18,22 +19,6 @@ use super::peer::{Peer, answers, header as said};
 use super::{Place, url, with_plugins};
 
 const SERVICE: &str = "com.hailocab.service.example";
-/// A login service's key, and what it signed with it: dave is an ADMIN until 2100.
-const KEY: &str = "-----BEGIN PUBLIC KEY-----
-MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQCxReZ1mcF49WRJFMXXN+ANP2+w
-9JsTMR+s7kjTEx6gQpA5RgWSt+aIxso+YJT9lXU9NspqLrIJW57cT0dCZixklmlB
-SJbv+vQuOvZtA7AoG0vrtZ5tuoWXWYzrl8AoVtgKYSQQnJICEGVuvWFbBg/hc0u5
-PtlNil+nbgtBOAzW0QIDAQAB
------END PUBLIC KEY-----
-";
-const DAVE: &str = "am=admin:d=cli:id=dave:ct=1372942090:et=4102444800:rt=:r=ADMIN,DRIVER.EU:sig=\
-    YHMAEC7LSkgnY7xskWX5zuBhmgdcz6UIWl3VW1M/wPNy06JMk3U/RgNFILj1pW/ldO628Ssxj+jw6TKqtNn4GcdiQLxD\
-    WDVR0vHnaQgbkYQ9Aa4sV74I9IPFtHLOjbxxfy7YoBYW+jgiCbvkTH9FDN23CSOJo0JqSVxEgFCIn6A=";
-/// The same key's word for eve, whose session ended in 2013.
-const EVE: &str = "am=admin:d=cli:id=eve:ct=1372942090:et=1372970890:rt=:r=ADMIN:sig=pmPt0YYDcgKi5\
-    1wHkioIAIfW6y+FdPYgZEIybgFieYdOZ3FI3uJT3nPIhFCGrWYO4SrnmRsYyNG/HbSK8sAJFVGUKtUTTXyH/F7lyXoV51\
-    NGrn/FxtDnA1KLk3jZmU4YywScx7k/FHk/VIc2h4tY3IY4lgd7rZo+sj7T/Zm94Dk=";
-
 /// The guide's messages, as they are called there.
 #[derive(Clone, PartialEq, Message, Serialize, Deserialize)]
 #[serde(default)]

@@ -3,7 +3,7 @@
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue};
 use portolan::call::Headers;
-use portolan::h2::header;
+use portolan::h2::{Login, header};
 use uuid::Uuid;
 
 use super::Remote;
@@ -41,6 +41,16 @@ impl Asker {
             value.clone_into(&mut self.session);
         }
         is_session
+    }
+
+    /// Whether the session is an `ADMIN`'s.
+    pub(super) async fn is_admin(&self, login: Option<&Login>) -> bool {
+        match login {
+            Some(login) if !self.session.is_empty() => {
+                login.user(&self.session).await.is_some_and(|user| user.has_role("ADMIN"))
+            }
+            _ => false,
+        }
     }
 
     /// As headers of the call.

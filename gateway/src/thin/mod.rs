@@ -18,19 +18,22 @@ use axum::extract::Request;
 use axum::http::HeaderValue;
 use axum::response::Response;
 use axum::routing::post;
-use portolan::ServiceName;
-use portolan::h2::{Content, ErrorType, PlatformError, Prefix};
+use portolan::h2::{AmqpCaller, Content, ErrorType, Login, PlatformError, Prefix};
+use portolan::{Error, Result, ServiceName};
 use tokio::time::timeout;
 
 use self::asker::Asker;
+use crate::config::Config;
 use crate::control::{MAX_BODY, Plane};
 use crate::dispatch::DispatchError;
 
 /// What the routes work with.
 #[derive(Clone)]
 pub(crate) struct Thin {
-    pub(crate) plane: Arc<Plane>,
-    pub(crate) prefix: Prefix,
+    plane: Arc<Plane>,
+    prefix: Prefix,
+    /// Who says whose session it is.
+    login: Option<Arc<Login>>,
 }
 
 /// Where a request came from; the listener says so.
@@ -47,6 +50,17 @@ pub(crate) fn router(thin: Thin) -> Router {
 }
 
 impl Thin {
+    /// For H2's services, which are called by `caller`.
+    pub(crate) fn new(plane: Arc<Plane>, config: &Config, caller: Arc<AmqpCaller>) -> Result<Self> {
+        let prefix = config.amqp_prefix.clone();
+        let login = config.amqp_login_key.as_ref().map(|file| {
+            let unreadable = |error| Error::invalid("login key", "cannot be read").because(error);
+            let pem = std::fs::read_to_string(file).map_err(unreadable)?;
+            Login::new(caller, &prefix, &pem).map(Arc::new)
+        });
+        Ok(Self { plane, login: login.transpose()?, prefix })
+    }
+
     /// Whether `/SERVICE/METHOD` is a call of that service, which goes before a path of
     /// the thin API: where it is known, and where nobody can tell.
     pub(crate) async fn is_a_services(&self, service: &str) -> bool {

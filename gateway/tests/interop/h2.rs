@@ -6,7 +6,10 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use conformance_tests::Absent;
+use conformance_tests::h2_login::{DAVE, EVE, KEY as KEY_OF_LOGIN};
 use conformance_tests::servers::{RabbitMq, Recipe, rabbitmq};
+use portolan::h2::{Asked, Broker, Endpoint, PlatformError, Rule, Service};
+use prost::Message;
 use serde_json::{Value, json};
 
 use crate::matrix::Matrix;
@@ -37,7 +40,8 @@ pub(crate) fn cells(matrix: &mut Matrix) {
         };
         let manner = if backend == "memory:" { "over memory" } else { "over sqlite" };
         matrix.cell("pika service", manner, built.clone(), |b| joins_and_is_called(b, backend));
-        matrix.cell("pika thin path", manner, built, |built| answers_paths(built, backend));
+        matrix.cell("pika thin path", manner, built.clone(), |b| answers_paths(b, backend));
+        matrix.cell("h2 session", manner, built, |built| admins_reach_the_platform(built, backend));
     }
 }
 
@@ -150,6 +154,54 @@ fn answers_paths(built: &Built, backend: &str) {
         let answer: Value = serde_json::from_str(&answer).unwrap();
         assert_eq!((&answer["status"], &answer["code"]), (&json!(false), &json!(code)));
     }
+    assert_eq!(gateway.process.terminate(), Some(0));
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Session {
+    #[prost(string, required, tag = "1")]
+    sess_id: String,
+    /// Of the answer.
+    #[prost(string, required, tag = "2")]
+    token: String,
+}
+
+/// The platform's own services are for who has the session of an ADMIN; a service
+/// written with our host says who that is.
+fn admins_reach_the_platform(built: &Built, backend: &str) {
+    let url = format!("amqp://guest:guest@{}/%2f", built.broker.address());
+    let key = built.broker.directory().join("login.pem");
+    std::fs::write(&key, KEY_OF_LOGIN).unwrap();
+    let key = key.to_str().unwrap();
+    let gateway =
+        GatewayProcess::start(&["--backend", backend, "--amqp", &url, "--amqp-login-key", key]);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let login = Endpoint::protobuf("readsession", |asked: Asked<Session>| async move {
+        let sess_id = asked.request.sess_id;
+        let token = if sess_id == "dave" { DAVE } else { EVE }.to_owned();
+        Ok::<_, PlatformError>(Session { sess_id, token })
+    });
+    let login =
+        Service::new("com.hailocab.service.login").with_endpoint(login.with_rule(Rule::Open));
+    let broker = Broker::parse(&url).unwrap();
+    let login = runtime.block_on(async {
+        let running = login.run(broker).await.unwrap();
+        running.registered().await;
+        running
+    });
+    let ask = |session: &str| {
+        let path = format!("/rpc?session_id={session}");
+        let form = "service=com.hailocab.kernel.discovery&endpoint=services";
+        let (head, body) = send(&gateway.http, &path, "", form);
+        (head, serde_json::from_str::<Value>(&body).unwrap())
+    };
+    let (head, answer) = ask("dave");
+    assert!(head.starts_with("HTTP/1.1 200"), "{head} {answer}");
+    let listed = answer["services"][0]["name"].as_str();
+    assert_eq!(listed, Some("com.hailocab.service.login"), "{answer}");
+    let (head, answer) = ask("eve");
+    assert!(head.starts_with("HTTP/1.1 403"), "{head} {answer}");
+    runtime.block_on(login.stop());
     assert_eq!(gateway.process.terminate(), Some(0));
 }
 

@@ -43,6 +43,16 @@ impl Table {
         self.row(name, format!("{median:.0} [{least:.0}..{most:.0}]"), wanted, median <= goal);
     }
 
+    /// A row about throughput that was measured elsewhere: of each round the time of the
+    /// floor, and ours for as many operations.
+    pub fn rounds(&mut self, name: &str, goal: f64, rounds: &[(f64, f64)]) {
+        let mut ratios: Vec<f64> = rounds.iter().map(|(floor, ours)| floor / ours).collect();
+        ratios.sort_by(f64::total_cmp);
+        let (median, least, most) = (ratios[ratios.len() / 2], ratios[0], ratios[ratios.len() - 1]);
+        let shown = format!("{median:.2} [{least:.2}..{most:.2}]");
+        self.row(name, shown, format!("≥ {goal}"), median >= goal - TOLERANCE);
+    }
+
     /// A row about a figure that is no ratio of times.
     pub fn figure(&mut self, name: &str, value: f64, goal: f64) {
         self.row(name, format!("{value:.2}"), format!("≤ {goal}"), value <= goal);

@@ -36,7 +36,7 @@ pub use crate::host::{AmqpHost, HostOptions};
 pub use crate::names::Prefix;
 pub use crate::one_instance::OneInstance;
 pub use crate::sending::{CallerOptions, Sending};
-pub use crate::service::{Asked, Endpoint, Rule, Running, Service, User};
+pub use crate::service::{Asked, Endpoint, Login, Rule, Running, Service, User};
 
 /// The largest message that is sent or read, in bytes.
 pub const MAX_MESSAGE: usize = 1 << 20;

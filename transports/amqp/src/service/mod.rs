@@ -30,8 +30,7 @@ use self::desk::Desk;
 pub use self::endpoint::{Asked, Endpoint};
 use self::registration::Registration;
 pub use self::rule::Rule;
-use self::session::Login;
-pub use self::session::User;
+pub use self::session::{Login, User};
 use crate::bus::Broker;
 use crate::caller::AmqpCaller;
 use crate::discovery::model::{self, MultiRequest};
@@ -209,7 +208,7 @@ impl Service {
         let asks = CallerOptions::default().with_from(&*self.name);
         let caller = Arc::new(AmqpCaller::new(broker.clone(), asks));
         let login =
-            key.map(|key| Login::new(Arc::clone(&caller), &self.prefix, key)).transpose()?;
+            key.map(|key| Login::with_key(Arc::clone(&caller), &self.prefix, key)).transpose()?;
         let topics = self.endpoints.iter().filter(|endpoint| endpoint.is_subscriber);
         let mut options = HostOptions::default()
             .with_prefix(self.prefix.clone())

@@ -40,7 +40,7 @@ pub struct User {
 }
 
 /// Asks the login service about sessions, and believes what is signed with its key.
-pub(super) struct Login {
+pub struct Login {
     key: Key,
     service: ServiceName,
     caller: Arc<AmqpCaller>,
@@ -72,8 +72,14 @@ struct Session {
 }
 
 impl Login {
-    /// `key` is the login service's.
-    pub(super) fn new(caller: Arc<AmqpCaller>, prefix: &Prefix, key: Key) -> Result<Self> {
+    /// `PREFIX.service.login`, whose RSA public key is `pem`.
+    ///
+    /// Errors: `InvalidArgument` for what is no such key.
+    pub fn new(caller: Arc<AmqpCaller>, prefix: &Prefix, pem: &str) -> Result<Self> {
+        Self::with_key(caller, prefix, public_key(pem)?)
+    }
+
+    pub(super) fn with_key(caller: Arc<AmqpCaller>, prefix: &Prefix, key: Key) -> Result<Self> {
         Ok(Self {
             key,
             service: ServiceName::parse(&prefix.name("service.login"))?,
@@ -84,7 +90,7 @@ impl Login {
 
     /// Whose session this is; nobody's where it is not known, has ended or is forged,
     /// or where nobody can tell.
-    pub(super) async fn user(&self, session: &str) -> Option<Arc<User>> {
+    pub async fn user(&self, session: &str) -> Option<Arc<User>> {
         let is_current = |user: &Arc<User>| user.expires > wall::seconds();
         if let Some(user) = self.known.get(session) {
             return Some(user).filter(is_current);
