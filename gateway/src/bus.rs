@@ -9,7 +9,7 @@ use portolan::h2::{
     AmqpCaller, AmqpHost, CallerOptions, Discovery, DiscoveryOptions, HostOptions, REGISTRY_MESSAGE,
 };
 use portolan::thrift::RegistryHandler;
-use portolan::{KeyAccess, OpenAccess, Registry, Result};
+use portolan::{Client, InstanceId, InstanceSpec, KeyAccess, Membership, OpenAccess, Result};
 
 use crate::config::Config;
 
@@ -18,6 +18,8 @@ use crate::config::Config;
 pub(crate) struct Bus {
     discovery: Discovery,
     registry: Option<AmqpHost>,
+    /// Both are instances of the registry too, for who calls them through the gateway.
+    listed: Vec<Membership>,
 }
 
 /// A way to call H2's services, where there is a broker.
@@ -34,11 +36,11 @@ impl Bus {
     /// Starts what the configuration asks for; nothing without a broker.
     pub(crate) async fn start(
         config: &Config,
-        registry: &Arc<dyn Registry>,
+        client: &Client,
         access: &Arc<KeyAccess>,
     ) -> Result<Option<Self>> {
         let Some(broker) = config.amqp.clone() else { return Ok(None) };
-        let prefix = config.amqp_prefix.clone();
+        let (prefix, registry) = (config.amqp_prefix.clone(), client.registry());
         let options = DiscoveryOptions::default().with_prefix(prefix.clone());
         let discovery = Discovery::serve(Arc::clone(registry), broker.clone(), options).await?;
         let registry = match config.amqp_rpc {
@@ -59,11 +61,21 @@ impl Bus {
                 Some(AmqpHost::serve(service, broker, Arc::new(handler), options).await?)
             }
         };
-        Ok(Some(Self { discovery, registry }))
+        let hosts = [Some(discovery.host()), registry.as_ref()];
+        let join = |host: &AmqpHost| {
+            Ok(client.join(InstanceSpec::new(InstanceId::parse(host.instance())?, host.offers())))
+        };
+        let listed = hosts.into_iter().flatten().map(join).collect::<Result<_>>()?;
+        Ok(Some(Self { discovery, registry, listed }))
     }
 
     /// Takes no more questions, and answers those it has.
-    pub(crate) async fn close(&self) {
+    pub(crate) async fn close(self) {
+        for member in self.listed {
+            if let Err(error) = member.leave().await {
+                tracing::debug!(%error, "the registry could not be told that discovery leaves");
+            }
+        }
         self.discovery.close().await;
         if let Some(registry) = &self.registry {
             registry.close().await;

@@ -129,7 +129,7 @@ impl Gateway {
             metrics: Arc::clone(&metrics),
             known: control::known_instances(),
         });
-        let bus = Bus::start(config, &registry, &plane.access).await.map_err(StartError::Broker)?;
+        let bus = Bus::start(config, &client, &plane.access).await.map_err(StartError::Broker)?;
         let draining = watch::Sender::new(false);
         let mut routes = control::router(Arc::clone(&plane));
         let thin = amqp.map(|caller| Thin::new(Arc::clone(&plane), config, caller));
@@ -184,7 +184,7 @@ impl Gateway {
         grpc::drain(&self.reporter).await;
         self.presence.drain();
         let _ = timeout(DRAIN, self.switchboard.drain()).await; // What is left is dropped.
-        if let Some(bus) = &self.bus {
+        if let Some(bus) = self.bus {
             let _ = timeout(DRAIN, bus.close()).await; // What is left is dropped.
         }
         if let Some(host) = &self.registry {

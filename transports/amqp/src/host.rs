@@ -91,6 +91,7 @@ impl HostOptions {
 /// [`close`](Host::close) lets calls in flight finish.
 pub struct AmqpHost {
     offer: Offer,
+    instance: String,
     closing: watch::Sender<bool>,
     pings: watch::Receiver<()>,
     task: tokio::sync::Mutex<Option<JoinHandle<()>>>,
@@ -129,6 +130,7 @@ impl AmqpHost {
         let offer = Offer::new(service.clone(), address).with_metadata(metadata);
         let mut reach = None;
         let bus = Bus::join(&broker, service.as_str(), &queue, &mut reach).await?;
+        let instance = queue.clone();
         let (closing, closed) = watch::channel(false);
         let (pinged, pings) = watch::channel(());
         let capacity = Arc::new(Semaphore::new(options.max_inflight));
@@ -147,6 +149,7 @@ impl AmqpHost {
         let task = tokio::spawn(running.run(bus, closed));
         Ok(Self {
             offer,
+            instance,
             closing,
             pings,
             abort: task.abort_handle(),
@@ -156,6 +159,11 @@ impl AmqpHost {
 }
 
 impl AmqpHost {
+    /// Its id, which is its queue.
+    pub fn instance(&self) -> &str {
+        &self.instance
+    }
+
     /// Changes whenever somebody asks whether it is there.
     pub(crate) fn pings(&self) -> watch::Receiver<()> {
         self.pings.clone()

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use registry_api::call::Host;
-use registry_api::{LeaseTerms, Offer, Registry, Result, ServiceName};
+use registry_api::{LeaseTerms, Registry, Result, ServiceName};
 use tokio_util::task::AbortOnDropHandle;
 
 use self::binder::Binder;
@@ -101,9 +101,9 @@ impl Discovery {
         })
     }
 
-    /// Where it is called: for whoever lists it in the registry.
-    pub fn offers(&self) -> Vec<Offer> {
-        self.host.offers()
+    /// As what it may join the registry, so that others than H2's callers find it.
+    pub fn host(&self) -> &AmqpHost {
+        &self.host
     }
 
     /// Takes no more registrations, and answers those it has. Pings and bindings go on
