@@ -162,14 +162,15 @@ fn refuse(error: &DispatchError) -> Response {
 
 /// The published table of call errors as HTTP statuses.
 fn failed(error: &CallError) -> Response {
-    if let Some(told) = portolan::grpc::application(error) {
-        let status = StatusCode::from_u16(told.http).unwrap_or(StatusCode::BAD_GATEWAY);
-        return problem::application(status, &told.code, &told.message);
-    }
+    // H2's repeats the code in its body, so it is never mistaken for the other.
     if let Some(told) = portolan::h2::application(error) {
         let status = told.http_code.and_then(|code| StatusCode::from_u16(code as u16).ok());
         let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         return problem::application(status, &told.code, &told.description);
+    }
+    if let Some(told) = portolan::grpc::application(error) {
+        let status = StatusCode::from_u16(told.http).unwrap_or(StatusCode::BAD_GATEWAY);
+        return problem::application(status, &told.code, &told.message);
     }
     let status = match error.kind() {
         CallErrorKind::NoInstance => StatusCode::SERVICE_UNAVAILABLE,

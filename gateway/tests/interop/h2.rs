@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::matrix::Matrix;
 use crate::peer;
-use crate::reverse::{ask, pause, post, send, shown};
+use crate::reverse::{ask as ask_json, pause, post, send, shown};
 use crate::support::process::{GatewayProcess, Process};
 
 const PIKA: &str = "1.3.2";
@@ -95,7 +95,7 @@ fn joins_and_is_called(built: &Built, backend: &str) {
     service.kill();
     // A call finds at once that nobody is there.
     pause(std::time::Duration::from_millis(500));
-    let (status, body) = ask(&gateway.http, &format!("/{SERVICE}/hello"), &said);
+    let (status, body) = ask_json(&gateway.http, &format!("/{SERVICE}/hello"), &said);
     assert!(status.contains("503"), "{status} {body}");
     assert_eq!(gateway.process.terminate(), Some(0));
 }
@@ -201,6 +201,10 @@ fn admins_reach_the_platform(built: &Built, backend: &str) {
     assert_eq!(listed, Some("com.hailocab.service.login"), "{answer}");
     let (head, answer) = ask("eve");
     assert!(head.starts_with("HTTP/1.1 403"), "{head} {answer}");
+    // An error of a service keeps its code and its status on the other path, too.
+    let (status, body) = ask_json(&gateway.http, "/com.hailocab.service.login/health", &json!({}));
+    let badrole = "com.hailocab.kernel.auth.badrole";
+    assert!(status.contains("403") && body.contains(badrole), "{status} {body}");
     runtime.block_on(login.stop());
     assert_eq!(gateway.process.terminate(), Some(0));
 }
