@@ -40,14 +40,14 @@ pub(super) async fn a_broker_that_takes_nothing_says_so_at_once(_: &Place) -> Re
     check(calling.call(Duration::from_secs(5)).await.is_ok(), "it cannot be called")?;
     broker.control(&["set_disk_free_limit", "900000000000000"])?;
     // The first to publish finds out, the others are told.
-    for wait in [Duration::from_secs(1), Duration::from_millis(100)] {
+    for _ in 0..2 {
         #[allow(clippy::disallowed_methods)] // The broker's time is nobody's to turn.
         let before = Instant::now();
         let error = calling.call(Duration::from_secs(20)).await.err();
         let text = error.map(|error| error.to_string()).unwrap_or_default();
         let took = before.elapsed();
         check(text.contains("takes no messages"), format_args!("{text:?} after {took:?}"))?;
-        check(took < wait, format_args!("it took {took:?} to say so"))?;
+        check(took < Duration::from_secs(1), format_args!("it took {took:?} to say so"))?;
     }
     broker.control(&["set_disk_free_limit", "50000000"])?;
     let works = || async { Ok(calling.call(Duration::from_secs(2)).await.is_ok()) };

@@ -1,15 +1,18 @@
 //! Messages that nobody should send.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use conformance_tests::own::{Outcome, check};
 use conformance_tests::raw_amqp::{RawAmqp, nested_table, properties};
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
-use portolan::h2::{Content, ErrorType, PlatformError};
+use portolan::call::{Call, Caller, Peer as To};
+use portolan::h2::{AmqpCaller, Broker, CallerOptions, Content, ErrorType, PlatformError, Sending};
+use portolan::{Address, ServiceName};
 
 use super::peer::{DIRECT, Peer, answers, header};
-use super::{Echo, Instance, Place};
+use super::{Echo, Instance, Place, url};
 
 const SILENCE: Duration = Duration::from_millis(400);
 
@@ -146,6 +149,51 @@ pub(super) async fn headers_that_cannot_be_read_hurt_nobody(place: &Place) -> Re
     let expected = [("after", "reply after"), ("under way", "reply under way")];
     let expected = expected.map(|(id, what)| (id.to_owned(), what.to_owned()));
     check(seen == expected, format_args!("{seen:?}"))
+}
+
+/// A caller takes the answer to its call, once, and nothing else.
+pub(super) async fn answers_that_are_none_hurt_no_call(place: &Place) -> Result<(), Outcome> {
+    let broker = place.broker()?;
+    let service = "com.hailocab.service.liar";
+    let mut liar = Peer::open(&broker, "server-liar", "server-liar").await?;
+    let options = CallerOptions::default().with_sending(Sending::Once);
+    let caller = Arc::new(AmqpCaller::new(Broker::parse(&url(&broker))?, options));
+    let address = Address::parse("amqp:server-liar")?;
+    for round in 0..2 {
+        let call = Call::new(ServiceName::parse(service)?, "echo", b"x".as_slice().into());
+        let call = call.with_timeout(Duration::from_secs(5));
+        let asking = tokio::spawn({
+            let (caller, address) = (Arc::clone(&caller), address.clone());
+            async move { caller.call(To::at(&address), call).await }
+        });
+        let request = liar.next(Duration::from_secs(5)).await;
+        let request = request.ok_or_else(|| Outcome::Broken("it is not asked".into()))?;
+        let text = |value: &Option<lapin::types::ShortString>| {
+            value.as_ref().map_or(String::new(), |value| value.as_str().to_owned())
+        };
+        let (to, id) = (text(request.properties.reply_to()), text(request.properties.message_id()));
+        let mut table = FieldTable::default();
+        table.insert("messageType".into(), AMQPValue::LongString("reply".into()));
+        let plain = BasicProperties::default()
+            .with_content_type("application/octetstream".into())
+            .with_headers(table);
+        let answer = plain.clone().with_correlation_id((&*id).into());
+        let other = plain.clone().with_correlation_id("of-nobody".into());
+        for (properties, body) in [
+            (BasicProperties::default(), &b"\xff"[..]),
+            (plain, b"to what?"),
+            (other, b"to another"),
+            (answer.clone(), b"right"),
+            (answer, b"twice"),
+        ] {
+            liar.publish(DIRECT, &to, properties, body).await?;
+        }
+        let told = asking.await.map_err(|error| Outcome::Broken(error.to_string()))?;
+        let told = told.map(|reply| reply.payload);
+        let is_right = told.as_deref().is_ok_and(|body| body == b"right");
+        check(is_right, format_args!("round {round}: {told:?}"))?;
+    }
+    Ok(())
 }
 
 /// An answer in short.

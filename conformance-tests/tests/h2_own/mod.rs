@@ -49,6 +49,7 @@ list! {
         who_leaves_is_gone_and_strangers_are_refused
     }
     hostile {
+        answers_that_are_none_hurt_no_call
         instances_never_answer_each_other
         junk_is_answered_or_dropped_and_hurts_nobody
         headers_that_cannot_be_read_hurt_nobody

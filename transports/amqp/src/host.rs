@@ -18,6 +18,7 @@ use tokio::time::{sleep, timeout};
 use crate::bus::{Broker, Bus, Outlet, patiently};
 use crate::content::Content;
 use crate::error::{self, ErrorType, PlatformError};
+use crate::facts::Facts;
 use crate::message::{Answer, Inbound, Request, pong};
 use crate::names::{Prefix, check_service, check_topic, is_reply_queue, server_queue};
 use crate::once::{Once, Seen};
@@ -323,6 +324,10 @@ impl Running {
                 let properties = answer.properties(&self.server.queue);
                 return outlet.send(&request.reply_to, properties, &body).await;
             }
+            Seen::Forgotten => {
+                tracing::debug!("a request comes again whose answer is not kept; dropped");
+                return;
+            }
         }
         let (server, outlet) = (Arc::clone(&self.server), outlet.clone());
         let id = request.message_id.clone();
@@ -367,7 +372,8 @@ impl Server {
         // What cannot be read is answered in the encoding that everybody has.
         let content = request.content.unwrap_or_default();
         let (is_error, headers, body) = match outcome {
-            Ok(reply) => (false, reply.headers, reply.payload.to_vec()),
+            // What H2 says about the request is not said back.
+            Ok(reply) => (false, Facts::split(&reply.headers).1, reply.payload.to_vec()),
             Err(error) => (true, Vec::new(), error.write(content)),
         };
         let answer = Answer { to: request.message_id, is_error, content: Some(content), headers };

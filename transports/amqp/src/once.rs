@@ -2,16 +2,19 @@
 //! its answer is late, and must not have it run twice.
 
 use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
 
 use crate::message::Answer;
 
-/// What a host remembers of the requests it took: the last some thousand, and
-/// their answers up to a size.
+/// What a host remembers of the requests it took: that they came, all that run and the
+/// last some ten thousand; and their answers up to a size.
 #[derive(Debug, Default)]
 pub(crate) struct Once {
     known: HashMap<String, State>,
     /// Oldest first.
     order: VecDeque<String>,
+    /// Those whose answers are kept, oldest first.
+    kept: VecDeque<String>,
     bytes: usize,
 }
 
@@ -19,6 +22,8 @@ pub(crate) struct Once {
 enum State {
     Running,
     Answered(Answer, Vec<u8>),
+    /// Answered, and the answer is not kept any more.
+    Forgotten,
 }
 
 /// Whether a request came before.
@@ -27,9 +32,15 @@ pub(crate) enum Seen {
     Never,
     Running,
     Answered(Answer, Vec<u8>),
+    /// Its answer is not known any more.
+    Forgotten,
 }
 
-const MOST: usize = 8_192;
+/// How long after a request the same may come again and is known, also by a host that
+/// runs ten thousand a second.
+pub(crate) const REMEMBERED: Duration = Duration::from_secs(5);
+
+const MOST: usize = 65_536;
 const MOST_BYTES: usize = 16 << 20;
 
 impl Once {
@@ -41,6 +52,7 @@ impl Once {
         match self.known.get(id) {
             Some(State::Running) => Seen::Running,
             Some(State::Answered(answer, body)) => Seen::Answered(answer.clone(), body.clone()),
+            Some(State::Forgotten) => Seen::Forgotten,
             None => {
                 self.known.insert(id.to_owned(), State::Running);
                 self.order.push_back(id.to_owned());
@@ -55,15 +67,40 @@ impl Once {
         let Some(state) = self.known.get_mut(id) else { return };
         self.bytes += body.len();
         *state = State::Answered(answer, body);
+        self.kept.push_back(id.to_owned());
         self.trim();
     }
 
     fn trim(&mut self) {
-        while self.order.len() > MOST || self.bytes > MOST_BYTES {
-            let Some(oldest) = self.order.pop_front() else { return };
-            if let Some(State::Answered(_, body)) = self.known.remove(&oldest) {
-                self.bytes -= body.len();
+        while self.bytes > MOST_BYTES {
+            let Some(oldest) = self.kept.pop_front() else { return };
+            if let Some(state) = self.known.get_mut(&oldest) {
+                self.bytes -= std::mem::replace(state, State::Forgotten).size();
             }
+        }
+        // What runs is never forgotten, and is no more than calls in flight.
+        for _ in 0..self.order.len().saturating_sub(MOST) {
+            let Some(oldest) = self.order.pop_front() else { return };
+            match self.known.get(&oldest) {
+                Some(State::Running) => self.order.push_back(oldest),
+                Some(state) => {
+                    self.bytes -= state.size();
+                    self.known.remove(&oldest);
+                }
+                None => {}
+            }
+        }
+        while self.kept.front().is_some_and(|id| !self.known.contains_key(id)) {
+            self.kept.pop_front();
+        }
+    }
+}
+
+impl State {
+    fn size(&self) -> usize {
+        match self {
+            Self::Answered(_, body) => body.len(),
+            Self::Running | Self::Forgotten => 0,
         }
     }
 }
@@ -87,17 +124,30 @@ mod tests {
     }
 
     #[test]
-    fn what_it_remembers_is_bounded() {
+    fn what_runs_is_never_forgotten() {
         let mut once = Once::default();
+        once.begin("slow");
         for n in 0..3 * MOST {
-            once.begin(&n.to_string());
-        }
-        assert_eq!((once.known.len(), once.order.len()), (MOST, MOST));
-        for n in 2 * MOST..3 * MOST {
             let id = n.to_string();
+            once.begin(&id);
+            once.ended(&id, answer(&id), Vec::new());
+        }
+        assert!(matches!(once.begin("slow"), Seen::Running));
+        assert!(matches!(once.begin("0"), Seen::Never), "the oldest is another one again");
+        assert!(once.known.len() <= MOST + 1 && once.kept.len() <= MOST + 1);
+        assert_eq!(once.order.len(), once.known.len());
+    }
+
+    #[test]
+    fn what_it_keeps_is_bounded_and_what_it_does_not_is_not_run_again() {
+        let mut once = Once::default();
+        for n in 0..40 {
+            let id = n.to_string();
+            once.begin(&id);
             once.ended(&id, answer(&id), vec![0; 1 << 20]);
             assert!(once.bytes <= MOST_BYTES);
         }
-        assert!(matches!(once.begin(&(3 * MOST - 1).to_string()), Seen::Answered(..)));
+        assert!(matches!(once.begin("0"), Seen::Forgotten));
+        assert!(matches!(once.begin("39"), Seen::Answered(..)));
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use registry_api::call::{Call, Peer};
 
+use crate::once::REMEMBERED;
 use crate::{MAX_MESSAGE, ONCE};
 
 /// How a caller behaves.
@@ -28,7 +29,8 @@ pub struct CallerOptions {
 #[non_exhaustive]
 pub enum Sending {
     /// Three times to the same instance, where that does no harm: the call may be run
-    /// twice, or the instance says that it runs no message id twice. Otherwise once.
+    /// twice, or the instance says that it runs no message id twice, which it remembers
+    /// for some seconds. Otherwise once.
     #[default]
     Safely,
     /// Once.
@@ -53,10 +55,21 @@ impl Sending {
             Self::Classic => !call.oneway,
         };
         let (time, whole) = (call.time_left(), PARTS.iter().sum::<u32>());
-        match again {
-            true => PARTS.iter().map(|part| (time * *part / whole).max(LEAST)).collect(),
-            false => vec![time],
+        if !again {
+            return vec![time];
         }
+        // Who runs nothing twice does not remember for ever what it ran.
+        let remembered = matches!(self, Self::Safely) && !call.idempotent;
+        let (mut waits, mut begins) = (Vec::new(), Duration::ZERO);
+        for part in PARTS {
+            if remembered && begins > REMEMBERED {
+                break;
+            }
+            let wait = (time * part / whole).max(LEAST);
+            waits.push(wait);
+            begins += wait;
+        }
+        waits
     }
 }
 
@@ -112,6 +125,9 @@ mod tests {
         assert_eq!(waits(Sending::Safely, &call, plain), [3_000]);
         assert_eq!(waits(Sending::Safely, &call, once), [500, 1_000, 1_500]);
         assert_eq!(waits(Sending::Once, &call, once), [3_000]);
+        let long = call.clone().with_timeout(Duration::from_secs(24));
+        assert_eq!(waits(Sending::Safely, &long, once), [4_000, 8_000]);
+        assert_eq!(waits(Sending::Safely, &long.with_idempotent(true), once).len(), 3);
         assert_eq!(waits(Sending::Classic, &call, plain), [500, 1_000, 1_500]);
         let call = call.with_idempotent(true);
         assert_eq!(waits(Sending::Safely, &call, plain), [500, 1_000, 1_500]);
