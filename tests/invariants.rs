@@ -234,6 +234,7 @@ fn every_task_has_an_owner() {
         "transports/amqp/src/host.rs",
         "transports/amqp/src/service/mod.rs",
         "transports/grpc/src/gateway/stream.rs",
+        "transports/grpc/src/host/plain.rs",
         "transports/grpc/src/host/running.rs",
         "transports/thrift/src/host/mod.rs",
         "transports/thrift/src/host/running.rs",

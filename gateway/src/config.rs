@@ -44,6 +44,11 @@ pub struct Config {
     pub thrift: Option<SocketAddr>,
     /// Whether hprose peers find an etcd v2 on the HTTP listener.
     pub hprose: bool,
+    /// Where servers and clients of go-easyops find their registry in the clear, and on
+    /// the next port over TLS.
+    pub easyops: Option<SocketAddr>,
+    /// The key of their cloud.
+    pub easyops_key: PathBuf,
     /// The broker of H2's services, if there is one.
     pub amqp: Option<Broker>,
     /// What the names of H2's services begin with.
@@ -137,6 +142,15 @@ pub struct Flags {
     /// whoever reaches it may join there with services that have no API keys
     #[arg(long, env = "PORTOLAN_HPROSE", num_args = 0..=1, default_missing_value = "true")]
     pub hprose: Option<bool>,
+    /// Be the registry and the authentication service of go-easyops here, and over TLS on
+    /// the next port; theirs are 5000 and 5001. Whoever reaches it may join there with
+    /// services that have no API keys [default: nowhere]
+    #[arg(long, value_name = "ADDR", env = "PORTOLAN_EASYOPS")]
+    pub easyops: Option<SocketAddr>,
+    /// The key of that cloud (ed25519, PKCS #8), made where there is none; the same on
+    /// all gateways of a registry [default: portolan-easyops.key]
+    #[arg(long, value_name = "FILE", env = "PORTOLAN_EASYOPS_KEY")]
+    pub easyops_key: Option<PathBuf>,
     /// Be discovery and binder of the H2 services at this RabbitMQ, and call them:
     /// amqp://USER:PASSWORD@HOST/VHOST; whoever can publish there may join with
     /// services below the prefix
@@ -201,6 +215,8 @@ struct File {
     admin: Option<SocketAddr>,
     thrift: Option<SocketAddr>,
     hprose: Option<bool>,
+    easyops: Option<SocketAddr>,
+    easyops_key: Option<PathBuf>,
     amqp: Option<String>,
     amqp_prefix: Option<String>,
     amqp_login_key: Option<PathBuf>,
@@ -257,6 +273,11 @@ impl Config {
             cluster_secret: secret.map_err(|error| error.to_string())?,
             thrift: flags.thrift.or(file.thrift),
             hprose: flags.hprose.or(file.hprose).unwrap_or(false),
+            easyops: flags.easyops.or(file.easyops),
+            easyops_key: flags
+                .easyops_key
+                .or(file.easyops_key)
+                .unwrap_or_else(|| "portolan-easyops.key".into()),
             amqp: amqp.map_err(|error| format!("amqp: {error}"))?,
             amqp_prefix: prefix
                 .transpose()
@@ -335,6 +356,7 @@ impl Config {
             ("grpc", self.grpc, !authenticated && self.grpc_tokens.is_empty()),
             ("admin", self.admin, true),
             ("thrift", self.thrift.unwrap_or(loopback(0)), !authenticated),
+            ("easyops", self.easyops.unwrap_or(loopback(0)), true),
         ] {
             if open && !address.ip().is_loopback() && !self.allow_unauthenticated {
                 let way_out = match name {

@@ -55,7 +55,7 @@ impl Front {
 }
 
 impl Accepts for Front {
-    fn accepted_from(self, remote: SocketAddr) -> Self {
+    fn accepted_from(self, remote: SocketAddr, _: SocketAddr) -> Self {
         Self { remote: Some(Remote(remote)), ..self }
     }
 }

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use portolan::access::Access;
 use portolan::call::{Caller, Host};
-use portolan::grpc::{Forwarder, GrpcCaller, ReverseCaller, Switchboard, SwitchboardOptions};
+use portolan::grpc::{
+    Forwarder, GrpcCaller, Identity, ReverseCaller, Switchboard, SwitchboardOptions,
+};
 use portolan::h2::AmqpCaller;
 use portolan::thrift::{RegistryHandler, ThriftCaller, ThriftHost, idl};
 use portolan::{
@@ -24,6 +26,7 @@ use crate::bus::{self, Bus};
 use crate::config::Config;
 use crate::control::{self, Plane};
 use crate::dispatch::{Callers, Dispatcher};
+use crate::easyops;
 use crate::etcd_v2::{self, EtcdV2};
 use crate::front::Front;
 use crate::gateways;
@@ -45,7 +48,9 @@ pub struct Gateway {
     pub admin: SocketAddr,
     /// Where the registry itself is served over Thrift, if it is.
     pub thrift: Option<SocketAddr>,
-    serving: [Serving; 3],
+    /// Where go-easyops finds its registry in the clear and over TLS, if it does.
+    pub easyops: Option<[SocketAddr; 2]>,
+    serving: Vec<Serving>,
     registry: Option<ThriftHost>,
     bus: Option<Bus>,
     state: Arc<Admin>,
@@ -91,6 +96,22 @@ impl Gateway {
         let (http_address, grpc_address, admin_address) =
             (http.address, grpc.address, admin.address);
 
+        let easyops = match config.easyops {
+            Some(plain) => {
+                let plain = bind("easyops", plain).await?;
+                let next = plain.address.port().checked_add(1).ok_or_else(|| {
+                    let none = std::io::Error::other("there is no next port, for TLS");
+                    StartError::Bind("easyops", plain.address, none)
+                })?;
+                let tls = bind("easyops", (plain.address.ip(), next).into()).await?;
+                Some([plain, tls])
+            }
+            None => None,
+        };
+        let identity = easyops.as_ref().map(|_| easyops::identity(&config.easyops_key));
+        let identity = identity.transpose()?;
+        let easyops_addresses = easyops.as_ref().map(|both| both.each_ref().map(|one| one.address));
+
         let metrics = Arc::new(Metrics::new());
         let access = Arc::new(KeyAccess::new(
             Arc::clone(&registry),
@@ -105,6 +126,7 @@ impl Gateway {
         let thrift_address = thrift.as_ref().and_then(ThriftHost::local_addr);
         let mut policy = config.address_policy()?;
         let own = [http_address, grpc_address, admin_address].into_iter().chain(thrift_address);
+        let own = own.chain(easyops_addresses.into_iter().flatten());
         for own in own {
             policy = policy.refuse_listener(own);
         }
@@ -113,7 +135,8 @@ impl Gateway {
             SwitchboardOptions::default().with_heartbeat_timeout(config.grpc_heartbeat_timeout);
         let switchboard = Switchboard::new(id.as_str(), switchboard);
         let amqp = bus::caller(config);
-        let callers = callers(config, &policy, &switchboard, &client, amqp.as_ref())?;
+        let more = Others { amqp: amqp.as_ref(), easyops: identity.as_ref() };
+        let callers = callers(config, &policy, &switchboard, &client, &more)?;
         let options = channel_options().with_counters(Arc::clone(metrics.channels()));
         let idls = idl::Cache::default();
         let dispatcher = Dispatcher::new(client.clone(), callers, options, idls.clone());
@@ -150,12 +173,21 @@ impl Gateway {
         let (grpc_router, reporter) =
             grpc::router(Parts::new(config, grpc_address, &plane, &client, switchboard.clone())?)
                 .await;
+        let mut serving = Vec::new();
+        if let (Some(both), Some(identity)) = (easyops, &identity) {
+            serving.extend(easyops::serve(config, &plane, identity, both)?);
+        }
         let tls = config.grpc_tls.clone().map(Tls::open).transpose();
         let tls = tls.map_err(|error| StartError::Bind("grpc", grpc_address, error))?;
         let secure =
             tls.as_ref().map(|tls| Secure { acceptor: tls.acceptor(), only: config.grpc_tls_only });
         let advertised = config.advertise.as_deref();
         let own = gateways::presence(id, http_address, grpc_address, tls.is_some(), advertised)?;
+        serving.extend([
+            http.serve_with(Front::new(plane, routes, thin)),
+            grpc.serve_secure(grpc_router, secure),
+            admin.serve(admin::router(Arc::clone(&state))),
+        ]);
         Ok(Self {
             http: http_address,
             grpc: grpc_address,
@@ -163,11 +195,8 @@ impl Gateway {
             thrift: thrift_address,
             registry: thrift,
             bus,
-            serving: [
-                http.serve_with(Front::new(plane, routes, thin)),
-                grpc.serve_secure(grpc_router, secure),
-                admin.serve(admin::router(Arc::clone(&state))),
-            ],
+            easyops: easyops_addresses,
+            serving,
             state,
             reporter,
             presence: client.join(own),
@@ -190,7 +219,7 @@ impl Gateway {
         if let Some(host) = &self.registry {
             let _ = timeout(DRAIN, host.close()).await; // What is left is dropped.
         }
-        let drained = self.serving.map(|serving| serving.drain(DRAIN));
+        let drained = self.serving.into_iter().map(|serving| serving.drain(DRAIN));
         futures_util::future::join_all(drained).await;
         if let Err(error) = self.presence.leave().await {
             tracing::warn!(%error, "the registry could not be told that the gateway leaves");
@@ -221,6 +250,12 @@ async fn serve_registry(
     served.map_err(|error| StartError::Bind("thrift", address, error))
 }
 
+/// What ecosystems are called with that are there only where somebody asked for them.
+struct Others<'a> {
+    amqp: Option<&'a Arc<AmqpCaller>>,
+    easyops: Option<&'a Arc<Identity>>,
+}
+
 /// The wires, by what they carry. Connections of other gateways are called
 /// through them, where there is a secret to prove who asks.
 fn callers(
@@ -228,7 +263,7 @@ fn callers(
     policy: &AddressPolicy,
     switchboard: &Switchboard,
     client: &Client,
-    amqp: Option<&Arc<AmqpCaller>>,
+    others: &Others<'_>,
 ) -> portolan::Result<Callers> {
     let security = config.security()?;
     let mut reverse = ReverseCaller::new(switchboard.clone());
@@ -241,8 +276,11 @@ fn callers(
     let thrift = ThriftCaller::new(policy.clone(), config.caller_options());
     let direct = GrpcCaller::new(policy.clone(), security);
     let mut protobuf: Vec<Arc<dyn Caller>> = vec![Arc::new(reverse), Arc::new(direct)];
-    if let Some(caller) = amqp {
+    if let Some(caller) = others.amqp {
         protobuf.push(Arc::<AmqpCaller>::clone(caller));
+    }
+    if let Some(identity) = others.easyops {
+        protobuf.push(Arc::new(GrpcCaller::easyops(policy.clone(), Arc::clone(identity))?));
     }
     Ok(Callers { thrift: Arc::new(thrift), protobuf: Arc::new(Wires::new(protobuf)) })
 }

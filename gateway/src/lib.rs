@@ -10,6 +10,7 @@ pub mod config;
 mod control;
 mod data;
 mod dispatch;
+mod easyops;
 mod etcd_v2;
 mod forward;
 mod front;

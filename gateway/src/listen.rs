@@ -46,8 +46,8 @@ pub(crate) struct Listener {
 
 /// What serves one connection.
 pub(crate) trait Accepts: Sized {
-    /// It came from this address.
-    fn accepted_from(self, _remote: SocketAddr) -> Self {
+    /// It came from this address, to this one.
+    fn accepted_from(self, _remote: SocketAddr, _local: SocketAddr) -> Self {
         self
     }
 }
@@ -82,9 +82,13 @@ impl Listener {
 
     /// Serves routes over TLS too, to whoever begins with it; to nobody else if
     /// `tls.only`.
-    pub(crate) fn serve_secure(mut self, router: Router, tls: Option<Secure>) -> Serving {
-        self.tls = tls;
-        self.serve(router)
+    pub(crate) fn serve_secure(self, router: Router, tls: Option<Secure>) -> Serving {
+        self.with_tls(tls).serve(router)
+    }
+
+    /// Speaks TLS too, to whoever begins with it.
+    pub(crate) fn with_tls(self, tls: Option<Secure>) -> Self {
+        Self { tls, ..self }
     }
 
     /// Serves what is not a router.
@@ -134,7 +138,12 @@ async fn run<S>(
             Some(_) = connections.join_next(), if !connections.is_empty() => continue,
             accepted = accept(&listener), if room => accepted,
         };
-        let (builder, service) = (builder.clone(), service.clone().accepted_from(remote));
+        let (builder, service) = (builder.clone(), service.clone());
+        // A stream that has no end of ours is closed already.
+        let service = match stream.local_addr() {
+            Ok(local) => service.accepted_from(remote, local),
+            Err(_) => continue,
+        };
         let (tls, watcher) = (tls.clone(), graceful.watcher());
         connections.spawn(async move {
             // A client that breaks the protocol or goes away is its own problem.

@@ -40,7 +40,7 @@ impl Transport {
     fn of_scheme(scheme: &str) -> Self {
         match scheme {
             "thrift" => Self::Thrift,
-            "grpc" | "grpcs" => Self::Grpc,
+            "grpc" | "grpcs" | "easyops" => Self::Grpc,
             "http" | "https" => Self::Http,
             "tcp" | "tcp4" | "tcp6" => Self::Tcp,
             "amqp" => Self::Amqp,

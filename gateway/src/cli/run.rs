@@ -11,8 +11,10 @@ pub(super) async fn run(flags: Flags) -> Result<(), Failure> {
     tracing::info!(backend = portolan::redact(&config.backend), "opening the registry");
     let gateway = Gateway::start(&config).await?;
     let thrift = gateway.thrift.map_or_else(String::new, |address| format!(" thrift={address}"));
+    let easyops =
+        gateway.easyops.map_or_else(String::new, |[plain, _]| format!(" easyops={plain}"));
     out::line(format_args!(
-        "portolan gateway ready http={} grpc={} admin={}{thrift}",
+        "portolan gateway ready http={} grpc={} admin={}{thrift}{easyops}",
         gateway.http, gateway.grpc, gateway.admin
     ));
     until_told_to_stop().await;

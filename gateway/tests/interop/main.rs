@@ -6,6 +6,7 @@
 //! a failure. The matrix is printed at the end.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod easyops;
 mod h2;
 mod hprose;
 mod kitex;
@@ -30,5 +31,6 @@ fn main() -> ExitCode {
     hprose::cells(&mut matrix);
     reverse::cells(&mut matrix);
     h2::cells(&mut matrix);
+    easyops::cells(&mut matrix);
     matrix.run()
 }

@@ -81,6 +81,8 @@ pub(crate) struct GatewayProcess {
     pub(crate) grpc: String,
     /// Empty where the registry is not served.
     pub(crate) thrift: String,
+    /// Empty where nobody asked for it.
+    pub(crate) easyops: String,
 }
 
 impl GatewayProcess {
@@ -113,7 +115,8 @@ impl GatewayProcess {
         let url = |name| format!("http://{}", found(name).expect("the ready line names it"));
         let thrift = found("thrift=").unwrap_or_default().to_owned();
         let grpc = found("grpc=").unwrap_or_default().to_owned();
-        Self { http: url("http="), admin: url("admin="), grpc, thrift, process }
+        let easyops = found("easyops=").unwrap_or_default().to_owned();
+        Self { http: url("http="), admin: url("admin="), grpc, thrift, easyops, process }
     }
 }
 

@@ -1,21 +1,25 @@
-//! Calls to services that can be dialled: `grpc://host:port`, `grpcs://` over TLS.
+//! Calls to services that can be dialled: `grpc://host:port`, `grpcs://` over TLS, and
+//! `easyops://` as servers of go-easyops want to be.
 
 use std::collections::HashMap;
 use std::fmt::{self, Debug};
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use hyper_util::rt::TokioIo;
 use registry_api::call::{Call, CallError, Caller, Peer, Reply};
-use registry_api::{Address, AddressPolicy, Epoch, ErrorKind, InstanceId, Target, Transport};
+use registry_api::{
+    Address, AddressPolicy, Epoch, Error, ErrorKind, InstanceId, Result, Target, Transport,
+};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 use tonic::transport::Channel;
 use tower_service::Service;
 
 use crate::channel::{Security, endpoint};
+use crate::easyops::{Dial, Identity, SCHEME};
 use crate::reverse::MAX_PAYLOAD;
 use crate::unary;
 
@@ -23,8 +27,16 @@ use crate::unary;
 /// (address, instance id, epoch); those of lives that are over are let go.
 pub struct GrpcCaller {
     policy: AddressPolicy,
-    security: Security,
+    way: Way,
     known: Mutex<HashMap<Address, Known>>,
+}
+
+/// Whom a caller speaks to.
+enum Way {
+    /// Servers of gRPC; the security is for `grpcs://`.
+    Plain(Security),
+    /// Servers of go-easyops.
+    Easyops(Dial),
 }
 
 struct Known {
@@ -32,20 +44,33 @@ struct Known {
     channel: Channel,
 }
 
+type CallResult<T> = std::result::Result<T, CallError>;
+
 /// The most addresses that are remembered; all are forgotten beyond it.
 const MAX_KNOWN: usize = 10_000;
 
 impl GrpcCaller {
     /// Dials what `policy` lets it; `security` is for `grpcs://`.
     pub fn new(policy: AddressPolicy, security: Security) -> Self {
-        Self { policy, security, known: Mutex::default() }
+        Self { policy, way: Way::Plain(security), known: Mutex::default() }
+    }
+
+    /// Calls servers of go-easyops, at `easyops://host:port`, as the service of
+    /// `identity`.
+    ///
+    /// Errors: `Unavailable` where there is no TLS.
+    pub fn easyops(policy: AddressPolicy, identity: Arc<Identity>) -> Result<Self> {
+        let none =
+            |error| Error::new(ErrorKind::Unavailable, "TLS cannot be configured").because(error);
+        let dial = Dial::new(identity).map_err(none)?;
+        Ok(Self { policy, way: Way::Easyops(dial), known: Mutex::default() })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Address, Known>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn channel(&self, peer: Peer<'_>) -> Result<Channel, CallError> {
+    fn channel(&self, peer: Peer<'_>) -> CallResult<Channel> {
         let life = peer.life.map(|(id, epoch)| (id.clone(), epoch));
         let mut known = self.lock();
         if let Some(found) = known.get(peer.address).filter(|found| found.life == life) {
@@ -60,14 +85,16 @@ impl GrpcCaller {
         Ok(channel)
     }
 
-    fn open(&self, address: &Address) -> Result<Channel, CallError> {
+    fn open(&self, address: &Address) -> CallResult<Channel> {
         let (Transport::Grpc, Target::Host { host, port }) =
             (address.transport(), address.target())
         else {
             return Err(failed(ErrorKind::Unavailable, "the address is not one of gRPC"));
         };
-        let plain = address.as_str().starts_with("grpc:");
-        let security = if plain { &Security::Plaintext } else { &self.security };
+        let security = match &self.way {
+            Way::Plain(security) if address.as_str().starts_with("grpcs:") => security,
+            _ => &Security::Plaintext, // TLS of go-easyops is the connector's.
+        };
         let host = match host.contains(':') {
             true => format!("[{host}]:{port}"),
             false => format!("{host}:{port}"),
@@ -76,6 +103,16 @@ impl GrpcCaller {
         let endpoint =
             endpoint.map_err(|error| failed(ErrorKind::Unavailable, &error.to_string()))?;
         let policy = self.policy.clone();
+        if let Way::Easyops(easyops) = &self.way {
+            let easyops = easyops.clone();
+            return Ok(endpoint.connect_with_connector_lazy(tower::service_fn(move |_| {
+                let (policy, host, easyops) = (policy.clone(), host.clone(), easyops.clone());
+                async move {
+                    let stream = dial(&policy, &host).await.map_err(NotConnected)?;
+                    easyops.secure(stream).await.map(TokioIo::new).map_err(NotConnected)
+                }
+            })));
+        }
         Ok(endpoint.connect_with_connector_lazy(tower::service_fn(move |_| {
             let (policy, host) = (policy.clone(), host.clone());
             async move { dial(&policy, &host).await.map(TokioIo::new).map_err(NotConnected) }
@@ -112,16 +149,20 @@ fn judge(policy: &AddressPolicy, ip: SocketAddr) -> io::Result<()> {
 #[async_trait]
 impl Caller for GrpcCaller {
     fn speaks(&self, address: &Address) -> bool {
-        address.transport() == Transport::Grpc
+        let is_easyops = address.as_str().starts_with(SCHEME);
+        address.transport() == Transport::Grpc && is_easyops == matches!(self.way, Way::Easyops(_))
     }
 
-    async fn call(&self, peer: Peer<'_>, call: Call) -> Result<Reply, CallError> {
+    async fn call(&self, peer: Peer<'_>, call: Call) -> CallResult<Reply> {
         if call.payload.len() > MAX_PAYLOAD {
             let reason = format!("the call cannot be sent: more than {MAX_PAYLOAD} bytes");
             return Err(failed(ErrorKind::InvalidArgument, &reason));
         }
         let mut channel = self.channel(peer)?;
-        let request = unary::request(&call)?;
+        let mut request = unary::request(&call)?;
+        if let Way::Easyops(easyops) = &self.way {
+            easyops.sign(request.headers_mut());
+        }
         let asked = async {
             // Ready or not: until here nothing was sent.
             let ready = std::future::poll_fn(|cx| channel.poll_ready(cx)).await;

@@ -18,6 +18,9 @@ const SECRET: [&str; 4] = [
     "registry.RegisterRequest",
 ];
 
+/// Messages of go-easyops that hold a token.
+const TOKENS: [&str; 2] = ["auth.AuthenticateTokenRequest", "auth.SignedAuthResponse"];
+
 fn main() -> Result<(), Box<dyn Error>> {
     for (path, text) in generate()? {
         fs::write(&path, text)?;
@@ -36,6 +39,15 @@ fn generate() -> Result<Vec<(PathBuf, String)>, Box<dyn Error>> {
     // Our own code reads and writes the frames of the stream.
     let messages = configure().build_client(false).build_server(false);
     messages.skip_debug(SECRET).compile_fds(protox::compile(["reverse.proto"], &proto)?)?;
+    // Its packages have names of others: a directory of their own.
+    let easyops = tempfile::tempdir()?;
+    let files = ["registry", "auth", "goeasyops"].map(|name| format!("easyops/{name}.proto"));
+    tonic_prost_build::configure()
+        .out_dir(easyops.path())
+        .bytes(".")
+        .build_client(false)
+        .skip_debug(TOKENS)
+        .compile_fds(protox::compile(files, &proto)?)?;
     // The service of the examples.
     let greeter = root.join("../../examples/greeter");
     tonic_prost_build::configure()
@@ -45,11 +57,13 @@ fn generate() -> Result<Vec<(PathBuf, String)>, Box<dyn Error>> {
     let made = [("registry.rs", "reverse.rs"), ("portolan.v1.rs", "v1.rs")];
     let kept = made.map(|(made, kept)| (made, root.join("src/generated").join(kept)));
     let kept = kept.into_iter().chain([("greeter.rs", greeter.join("greeter.rs"))]);
-    kept.map(|(made, kept)| {
-        let text = format!("{HEADER}{}", fs::read_to_string(out.path().join(made))?);
-        Ok((kept, text))
-    })
-    .collect()
+    let kept = kept.map(|(made, kept)| (out.path().join(made), kept));
+    let packages = ["registry", "auth", "goeasyops", "common"].map(|name| format!("{name}.rs"));
+    let generated = root.join("src/generated/easyops");
+    let packages = packages.map(|name| (easyops.path().join(&name), generated.join(&name)));
+    kept.chain(packages)
+        .map(|(made, kept)| Ok((kept, format!("{HEADER}{}", fs::read_to_string(made)?))))
+        .collect()
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The service's side of the stream: dials gateways and answers what comes.
 
+mod plain;
 mod routes;
 mod running;
 mod session;
@@ -18,6 +19,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tonic::transport::Channel;
 
+pub use self::plain::GrpcHost;
 pub use self::routes::RoutesHandler;
 use self::session::{Session, Shared};
 

@@ -1,0 +1,139 @@
+//! A process that serves two services over two wires, as one instance.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use portolan::call::{Call, CallError, Caller, Handler, Host, Peer, Reply};
+use portolan::grpc::GrpcHost;
+use portolan::thrift::{CallerOptions, HostOptions, ThriftCaller, ThriftHost};
+use portolan::{
+    Address, AddressPolicy, Client, ErrorKind, Filter, Metadata, Phase, Query, Service,
+    ServiceName, StopOptions, Transport,
+};
+use tonic::service::Routes;
+use tonic_health::ServingStatus;
+
+const HEALTH: &str = "grpc.health.v1.Health";
+
+/// Takes its time, so that there is something in flight.
+#[derive(Debug)]
+struct Slow(Duration);
+
+#[async_trait]
+impl Handler for Slow {
+    async fn handle(&self, call: Call) -> Result<Reply, CallError> {
+        tokio::time::sleep(self.0).await;
+        Ok(Reply::new(call.payload))
+    }
+}
+
+fn any() -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, 0).into()
+}
+
+fn name(text: &str) -> ServiceName {
+    ServiceName::parse(text).unwrap()
+}
+
+async fn thrift(service: &str, takes: Duration) -> ThriftHost {
+    let (handler, options) = (Arc::new(Slow(takes)), HostOptions::default());
+    ThriftHost::serve(name(service), any(), handler, options).await.unwrap()
+}
+
+async fn grpc() -> GrpcHost {
+    let (reporter, health) = tonic_health::server::health_reporter();
+    reporter.set_service_status("", ServingStatus::Serving).await;
+    GrpcHost::serve(vec![name(HEALTH)], any(), Routes::new(health)).await.unwrap()
+}
+
+/// The phase of the one instance that is there; none where nobody is.
+async fn phase(client: &Client) -> Option<Phase> {
+    let view = client.registry().resolve(&Query::all()).await.unwrap();
+    view.instances.first().map(|instance| instance.phase)
+}
+
+async fn seen(client: &Client, wanted: Option<Phase>) {
+    for _ in 0..200 {
+        if phase(client).await == wanted {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("never {wanted:?}, but {:?}", phase(client).await);
+}
+
+#[tokio::test]
+async fn one_instance_starts_is_ready_drains_and_leaves() {
+    let client = Client::open("memory:").await.unwrap();
+    let slow = thrift("Users", Duration::from_millis(700)).await;
+    let address = slow.offers()[0].addresses[0].clone();
+    let serving = Service::new("Users")
+        .unwrap()
+        .with_host(slow)
+        .with_host(grpc().await)
+        .with_address(Address::parse("tcp://127.0.0.1:4100").unwrap())
+        .with_tag("color", "blue")
+        .with_stop(StopOptions::default().with_notice(Duration::from_millis(50)))
+        .join(&client)
+        .unwrap();
+    serving.connected().await;
+    assert_eq!(phase(&client).await, Some(Phase::Starting));
+    let view = client.registry().resolve(&Query::all()).await.unwrap();
+    let offers = &view.instances[0].offers;
+    assert_eq!(offers.len(), 2, "one for each service: {offers:?}");
+    let users = offers.iter().find(|offer| offer.service == name("Users")).unwrap();
+    let transports: Vec<_> = users.addresses.iter().map(Address::transport).collect();
+    assert_eq!(transports, [Transport::Thrift, Transport::Tcp]);
+    let blue = Filter::default().with_metadata(Metadata::new([("color", "blue")]).unwrap());
+    for service in ["Users", HEALTH] {
+        let query = Query::service(name(service)).with_filter(blue.clone());
+        assert_eq!(client.registry().resolve(&query).await.unwrap().instances.len(), 1);
+    }
+    serving.ready();
+    seen(&client, Some(Phase::Ready)).await;
+
+    // A call in flight when it stops is answered, and callers see that it drains.
+    let policy = AddressPolicy::new().allow_loopback(true);
+    let caller = Arc::new(ThriftCaller::new(policy, CallerOptions::default()));
+    let calling = tokio::spawn(async move {
+        let call = Call::new(name("Users"), "get", Bytes::from_static(b"\0"));
+        caller.call(Peer::at(&address), call).await
+    });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let stopping = tokio::spawn(serving.stop());
+    seen(&client, Some(Phase::Draining)).await;
+    assert_eq!(&calling.await.unwrap().unwrap().payload[..], b"\0");
+    stopping.await.unwrap().unwrap();
+    assert_eq!(phase(&client).await, None);
+}
+
+#[tokio::test]
+async fn alone_it_serves_whoever_knows_the_address() {
+    let host = thrift("Users", Duration::ZERO).await;
+    let address = host.offers()[0].addresses[0].clone();
+    let serving = Service::new("Users").unwrap().with_host(host).alone();
+    serving.ready(); // To nobody.
+    serving.connected().await;
+    assert!(serving.membership().is_none());
+    let policy = AddressPolicy::new().allow_loopback(true);
+    let caller = ThriftCaller::new(policy, CallerOptions::default());
+    let call = Call::new(name("Users"), "get", Bytes::from_static(b"\0"));
+    assert!(caller.call(Peer::at(&address), call.clone()).await.is_ok());
+    serving.stop().await.unwrap();
+    assert!(caller.call(Peer::at(&address), call).await.is_err());
+}
+
+#[tokio::test]
+async fn what_contradicts_itself_is_refused() {
+    let client = Client::open("memory:").await.unwrap();
+    let kind = |service: Service| service.join(&client).map(drop).unwrap_err().kind();
+    assert_eq!(kind(Service::new("Users").unwrap()), ErrorKind::InvalidArgument);
+    assert!(Service::new("a/b").is_err());
+    let host = thrift("Users", Duration::ZERO).await;
+    let tagged = Service::new("Users").unwrap().with_host(host).with_tag("", "blue");
+    assert_eq!(kind(tagged), ErrorKind::InvalidArgument);
+}
