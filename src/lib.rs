@@ -32,6 +32,8 @@ mod membership;
 mod open;
 mod opener;
 mod service;
+#[cfg(feature = "status")]
+pub mod status;
 // Without a backend there is nobody to read all parts of a URL.
 #[cfg_attr(not(feature = "memory"), allow(dead_code))]
 mod url;
@@ -52,7 +54,7 @@ pub use crate::membership::{
 };
 pub use crate::open::{namespace_of, open, open_with, redact, schemes};
 pub use crate::opener::Opener;
-pub use crate::service::{Service, Serving};
+pub use crate::service::{Operator, Order, Service, Serving};
 pub use crate::view::{Followed, Picked, Probe, ServiceView, TcpProbe};
 #[cfg(feature = "h2")]
 pub use portolan_amqp as h2;

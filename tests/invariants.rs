@@ -227,6 +227,7 @@ fn every_task_has_an_owner() {
         "src/keys/policy.rs",
         "src/membership/driver.rs",
         "src/membership/pulse.rs",
+        "src/status/server.rs",
         "src/view/views.rs",
         "transports/amqp/src/caller.rs",
         "transports/amqp/src/discovery/forwarder.rs",

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use portolan::call::{Call, CallError, Caller, Handler, Host, Peer, Reply};
 use portolan::grpc::GrpcHost;
+use portolan::status::{Status, StatusServer};
 use portolan::thrift::{CallerOptions, HostOptions, ThriftCaller, ThriftHost};
 use portolan::{
     Address, AddressPolicy, Client, ErrorKind, Filter, Metadata, Phase, Query, Service,
@@ -136,4 +137,53 @@ async fn what_contradicts_itself_is_refused() {
     let host = thrift("Users", Duration::ZERO).await;
     let tagged = Service::new("Users").unwrap().with_host(host).with_tag("", "blue");
     assert_eq!(kind(tagged), ErrorKind::InvalidArgument);
+}
+
+/// One request over HTTP/1, as an operator's tool makes it.
+async fn get(address: SocketAddr, path: &str, headers: &str) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let head = format!("GET {path} HTTP/1.1\r\nHost: x\r\n{headers}\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn its_operator_sees_how_it_is_and_stops_it() {
+    let client = Client::open("memory:").await.unwrap();
+    let status = Status::of(name("Users")).with_dependency("Mail").build();
+    let server = StatusServer::serve(any(), status).await.unwrap();
+    let address = server.local_addr();
+    let serving = Service::new("Users")
+        .unwrap()
+        .with_host(thrift("Users", Duration::ZERO).await)
+        .with_operator(server)
+        .join(&client)
+        .unwrap();
+    serving.connected().await;
+    let view = client.registry().resolve(&Query::all()).await.unwrap();
+    let told = view.instances[0].offers[0].metadata.get("status").map(str::to_owned);
+    assert_eq!(told, Some(format!("http://{address}")));
+    let _mail = client.follow(&name("Mail"));
+    assert!(get(address, "/internal/health", "").await.ends_with("\r\n\r\nSTARTING"));
+    let running = tokio::spawn(serving.run());
+    seen(&client, Some(Phase::Ready)).await;
+    assert!(get(address, "/internal/health", "").await.ends_with("\r\n\r\nREADY"));
+    let connections = get(address, "/internal/service-info/grpc-connections", "").await;
+    assert!(connections.contains("# 1 requested connections\nMail\n# 1 blocked"), "{connections}");
+    // A page that a browser here shows is nobody's operator.
+    let page = "Origin: http://evil.example\r\n";
+    let refused = get(address, "/internal/pleaseshutdown", page).await;
+    assert!(refused.starts_with("HTTP/1.1 403"), "{refused}");
+    get(address, "/internal/unregister", "").await;
+    seen(&client, Some(Phase::Draining)).await;
+    assert!(get(address, "/internal/health", "").await.ends_with("STOPPING"));
+    assert!(!running.is_finished(), "it goes on");
+    assert!(get(address, "/internal/pleaseshutdown", "").await.ends_with("OK\n"));
+    running.await.unwrap().unwrap();
+    assert_eq!(phase(&client).await, None);
+    assert!(tokio::net::TcpStream::connect(address).await.is_err(), "it ends with the service");
 }

@@ -2,10 +2,12 @@
 //! that is seen to start, to be ready and to drain.
 
 mod hosts;
+mod operator;
 
 use std::fmt::{self, Debug};
 use std::sync::Arc;
 
+use futures_util::future::select_all;
 use registry_api::call::Host;
 use registry_api::{
     Address, Error, InstanceId, InstanceSpec, LeaseTerms, Metadata, Offer, Phase, Result,
@@ -13,8 +15,11 @@ use registry_api::{
 };
 
 use self::hosts::Hosts;
+pub use self::operator::{Operator, Order};
 use crate::client::Client;
 use crate::membership::{Membership, StopOptions};
+
+type Operators = Vec<Arc<dyn Operator>>;
 
 /// A process, before it joins.
 ///
@@ -34,6 +39,7 @@ pub struct Service {
     tags: Vec<(String, String)>,
     terms: LeaseTerms,
     stop: StopOptions,
+    operators: Operators,
 }
 
 /// A [`Service`] at work. Dropping it ends it at once; [`stop`](Self::stop) lets calls in
@@ -44,6 +50,7 @@ pub struct Serving {
     /// None where it stands alone.
     membership: Option<Membership>,
     stop: StopOptions,
+    operators: Operators,
 }
 
 impl Service {
@@ -52,9 +59,10 @@ impl Service {
     /// Errors: `InvalidArgument` for a name that is none.
     pub fn new(name: &str) -> Result<Self> {
         let id = InstanceId::parse(&uuid::Uuid::new_v4().to_string())?;
-        let (hosts, listed, tags) = Default::default();
+        let (hosts, listed, tags, operators) = Default::default();
         let (terms, stop) = (LeaseTerms::default(), StopOptions::default());
-        Ok(Self { name: ServiceName::parse(name)?, id, hosts, listed, tags, terms, stop })
+        let name = ServiceName::parse(name)?;
+        Ok(Self { name, id, hosts, listed, tags, terms, stop, operators })
     }
 
     /// Adds what serves, on any wire; it may be for another service, which is then one of
@@ -62,6 +70,14 @@ impl Service {
     #[must_use]
     pub fn with_host(mut self, host: impl Host) -> Self {
         self.hosts.add(Arc::new(host));
+        self
+    }
+
+    /// Adds somebody who is told how it is, and whose orders are obeyed: a status server.
+    #[must_use]
+    pub fn with_operator(mut self, operator: impl Operator) -> Self {
+        self.tags.extend(operator.tags());
+        self.operators.push(Arc::new(operator));
         self
     }
 
@@ -110,13 +126,18 @@ impl Service {
             .with_terms(self.terms)
             .with_phase(Phase::Starting);
         spec.check()?;
-        let membership = Some(client.join(spec));
-        Ok(Serving { hosts: self.hosts, membership, stop: self.stop })
+        self.operators.iter().for_each(|operator| operator.joined(client));
+        Ok(self.serving(Some(client.join(spec))))
     }
 
     /// Serves without any registry, for whoever knows the address.
     pub fn alone(self) -> Serving {
-        Serving { hosts: self.hosts, membership: None, stop: self.stop }
+        self.serving(None)
+    }
+
+    fn serving(self, membership: Option<Membership>) -> Serving {
+        let Self { hosts, stop, operators, .. } = self;
+        Serving { hosts, membership, stop, operators }
     }
 
     /// What it joins with: one offer per service.
@@ -154,6 +175,7 @@ impl Serving {
     }
 
     fn say(&self, phase: Phase) {
+        self.operators.iter().for_each(|operator| operator.sees(phase));
         if let Some(membership) = &self.membership {
             membership.update(move |spec| spec.phase = phase);
         }
@@ -169,6 +191,7 @@ impl Serving {
     ///
     /// The error is that of leaving: the lease ends what the registry could not be told.
     pub async fn stop(self) -> Result<()> {
+        self.say(Phase::Draining);
         match self.membership {
             Some(membership) => membership.stop(Some(&self.hosts), self.stop).await,
             None => {
@@ -179,11 +202,24 @@ impl Serving {
         }
     }
 
-    /// Is ready until SIGTERM or Ctrl-C, and then stops.
+    /// Is ready until SIGTERM, Ctrl-C or an order of its operator, and then stops.
     pub async fn run(self) -> Result<()> {
         self.ready();
-        told_to_stop().await;
+        tokio::select! {
+            () = told_to_stop() => {}
+            () = self.ordered_to_stop() => {}
+        }
         self.stop().await
+    }
+
+    async fn ordered_to_stop(&self) {
+        if self.operators.is_empty() {
+            return std::future::pending().await;
+        }
+        let ordered = |order| select_all(self.operators.iter().map(move |one| one.ordered(order)));
+        ordered(Order::Drain).await;
+        self.say(Phase::Draining);
+        ordered(Order::Stop).await;
     }
 }
 
