@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use portolan::access::Access;
 use portolan::call::{Caller, Host};
 use portolan::grpc::{
@@ -32,7 +33,8 @@ use crate::front::Front;
 use crate::gateways;
 use crate::grpc::{self, Parts};
 
-use crate::listen::{Listener, Secure, Serving};
+use crate::listen::{Secure, Serving};
+use crate::listeners::Listeners;
 use crate::metrics::Metrics;
 use crate::thin::{self, Thin};
 use crate::tls::Tls;
@@ -86,31 +88,10 @@ impl Gateway {
         let options = ClientOptions::default().with_clock(Arc::clone(&clock)).with_probe(probe);
         let client = Client::from_opener(opener, options).await?;
         let registry = Arc::clone(client.registry());
-        let bind = |name, address| async move {
-            let bound = Listener::bind(address).await;
-            bound.map_err(|error| StartError::Bind(name, address, error))
-        };
-        let http = bind("http", config.http).await?;
-        let grpc = bind("grpc", config.grpc).await?;
-        let admin = bind("admin", config.admin).await?;
-        let (http_address, grpc_address, admin_address) =
-            (http.address, grpc.address, admin.address);
-
-        let easyops = match config.easyops {
-            Some(plain) => {
-                let plain = bind("easyops", plain).await?;
-                let next = plain.address.port().checked_add(1).ok_or_else(|| {
-                    let none = std::io::Error::other("there is no next port, for TLS");
-                    StartError::Bind("easyops", plain.address, none)
-                })?;
-                let tls = bind("easyops", (plain.address.ip(), next).into()).await?;
-                Some([plain, tls])
-            }
-            None => None,
-        };
-        let identity = easyops.as_ref().map(|_| easyops::identity(&config.easyops_key));
+        let listeners = Listeners::bind(config).await?;
+        let easyops_addresses = listeners.easyops();
+        let identity = config.easyops.map(|_| easyops::identity(&config.easyops_key));
         let identity = identity.transpose()?;
-        let easyops_addresses = easyops.as_ref().map(|both| both.each_ref().map(|one| one.address));
 
         let metrics = Arc::new(Metrics::new());
         let access = Arc::new(KeyAccess::new(
@@ -125,11 +106,12 @@ impl Gateway {
         };
         let thrift_address = thrift.as_ref().and_then(ThriftHost::local_addr);
         let mut policy = config.address_policy()?;
-        let own = [http_address, grpc_address, admin_address].into_iter().chain(thrift_address);
-        let own = own.chain(easyops_addresses.into_iter().flatten());
-        for own in own {
+        for own in listeners.addresses().chain(thrift_address) {
             policy = policy.refuse_listener(own);
         }
+        let Listeners { http, grpc, admin, easyops } = listeners;
+        let (http_address, grpc_address, admin_address) =
+            (http.address, grpc.address, admin.address);
         let id = InstanceId::parse(&Uuid::new_v4().to_string())?;
         let switchboard =
             SwitchboardOptions::default().with_heartbeat_timeout(config.grpc_heartbeat_timeout);
@@ -154,20 +136,11 @@ impl Gateway {
         });
         let bus = Bus::start(config, &client, &plane.access).await.map_err(StartError::Broker)?;
         let draining = watch::Sender::new(false);
-        let mut routes = control::router(Arc::clone(&plane));
         let thin = amqp.map(|caller| Thin::new(Arc::clone(&plane), config, caller));
         let thin = thin.transpose().map_err(StartError::Broker)?;
-        if let Some(thin) = thin.clone() {
-            routes = thin::router(thin.clone())
-                .fallback_service(routes.fallback(move |request| thin.path(request)));
-        }
-        let mut hprose = None;
-        if config.hprose {
-            let face = Arc::new(etcd_v2::Face::new(draining.subscribe()));
-            hprose = Some(etcd_v2::Following::start(Arc::clone(&face), Arc::clone(&registry)));
-            let state = EtcdV2 { plane: Arc::clone(&plane), face };
-            routes = etcd_v2::router(state).fallback_service(routes);
-        }
+        let face = config.hprose.then(|| Arc::new(etcd_v2::Face::new(draining.subscribe())));
+        let routes = routes(&plane, thin.clone(), face.clone());
+        let hprose = face.map(|face| etcd_v2::Following::start(face, Arc::clone(&registry)));
         let state =
             Arc::new(Admin { registry, client: client.clone(), dispatcher, metrics, draining });
         let (grpc_router, reporter) =
@@ -225,6 +198,20 @@ impl Gateway {
             tracing::warn!(%error, "the registry could not be told that the gateway leaves");
         }
     }
+}
+
+/// The routes of the HTTP listener: those of whoever was asked for go before the guide's.
+fn routes(plane: &Arc<Plane>, thin: Option<Thin>, face: Option<Arc<etcd_v2::Face>>) -> Router {
+    let mut routes = control::router(Arc::clone(plane));
+    if let Some(thin) = thin {
+        routes = thin::router(thin.clone())
+            .fallback_service(routes.fallback(move |request| thin.path(request)));
+    }
+    if let Some(face) = face {
+        let state = EtcdV2 { plane: Arc::clone(plane), face };
+        routes = etcd_v2::router(state).fallback_service(routes);
+    }
+    routes
 }
 
 /// Every policy with its default, and the time that people wait.

@@ -20,6 +20,7 @@ mod grpc;
 mod http_client;
 mod json;
 mod listen;
+mod listeners;
 mod metrics;
 mod problem;
 mod reception;
