@@ -301,6 +301,7 @@ impl Running {
             Inbound::Cancel(id) => {
                 if let Some(task) = self.begun.remove(&id) {
                     task.abort();
+                    self.once.given_up(&id);
                 }
             }
             Inbound::Request(request) if is_reply_queue(&request.reply_to) => {

@@ -2,6 +2,7 @@
 //! its answer is late, and must not have it run twice.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::message::Answer;
@@ -10,11 +11,11 @@ use crate::message::Answer;
 /// last some ten thousand; and their answers up to a size.
 #[derive(Debug, Default)]
 pub(crate) struct Once {
-    known: HashMap<String, State>,
+    known: HashMap<Arc<str>, State>,
     /// Oldest first.
-    order: VecDeque<String>,
+    order: VecDeque<Arc<str>>,
     /// Those whose answers are kept, oldest first.
-    kept: VecDeque<String>,
+    kept: VecDeque<Arc<str>>,
     bytes: usize,
 }
 
@@ -54,8 +55,9 @@ impl Once {
             Some(State::Answered(answer, body)) => Seen::Answered(answer.clone(), body.clone()),
             Some(State::Forgotten) => Seen::Forgotten,
             None => {
-                self.known.insert(id.to_owned(), State::Running);
-                self.order.push_back(id.to_owned());
+                let id: Arc<str> = id.into();
+                self.known.insert(Arc::clone(&id), State::Running);
+                self.order.push_back(id);
                 self.trim();
                 Seen::Never
             }
@@ -64,11 +66,19 @@ impl Once {
 
     /// A request was answered so.
     pub(crate) fn ended(&mut self, id: &str, answer: Answer, body: Vec<u8>) {
-        let Some(state) = self.known.get_mut(id) else { return };
+        let Some((id, _)) = self.known.get_key_value(id) else { return };
+        let id = Arc::clone(id);
         self.bytes += body.len();
-        *state = State::Answered(answer, body);
-        self.kept.push_back(id.to_owned());
+        self.kept.push_back(Arc::clone(&id));
+        self.known.insert(id, State::Answered(answer, body));
         self.trim();
+    }
+
+    /// A request was given up: it has no answer, and is not run again.
+    pub(crate) fn given_up(&mut self, id: &str) {
+        if let Some(state @ State::Running) = self.known.get_mut(id) {
+            *state = State::Forgotten;
+        }
     }
 
     fn trim(&mut self) {
@@ -136,6 +146,18 @@ mod tests {
         assert!(matches!(once.begin("0"), Seen::Never), "the oldest is another one again");
         assert!(once.known.len() <= MOST + 1 && once.kept.len() <= MOST + 1);
         assert_eq!(once.order.len(), once.known.len());
+    }
+
+    #[test]
+    fn what_was_given_up_is_not_run_again_and_not_kept_for_ever() {
+        let mut once = Once::default();
+        for n in 0..2 * MOST {
+            let id = n.to_string();
+            once.begin(&id);
+            once.given_up(&id);
+            assert!(matches!(once.begin(&id), Seen::Forgotten));
+        }
+        assert!(once.known.len() <= MOST && once.order.len() <= MOST);
     }
 
     #[test]
