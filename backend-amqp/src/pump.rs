@@ -132,7 +132,8 @@ impl Pump<'_> {
 
     /// Takes whatever comes first.
     async fn step(&mut self) -> Result<(), End> {
-        self.set_timer();
+        let due = self.wake();
+        self.set_timer(due);
         tokio::select! {
             message = self.reading.next() => self.read(&message?)?,
             delivery = heard(&mut self.broker.beats) => self.listen(&delivery?)?,
@@ -147,14 +148,26 @@ impl Pump<'_> {
             Some(event) = self.events.next() => self.event(event)?,
             () = &mut self.timer.1 => self.timer = never(),
         }
+        self.forgive(due);
         self.tick()?;
         self.flush();
         Ok(())
     }
 
+    /// Who stood still itself until long after something was due has not read yet what
+    /// came meanwhile, and judges nobody by that.
+    fn forgive(&mut self, due: Timestamp) {
+        let now = self.pursuit.replica.clock.now();
+        if now.since(due) > PATIENCE / 2 {
+            self.believed = now;
+            if let Some((since, _)) = &mut self.behind {
+                *since = now;
+            }
+        }
+    }
+
     /// Sets the timer, unless it rings early enough anyway: most of the time it does.
-    fn set_timer(&mut self) {
-        let wake = self.wake();
+    fn set_timer(&mut self, wake: Timestamp) {
         if wake < self.timer.0 {
             let clock = Arc::clone(&self.pursuit.replica.clock);
             self.timer = (wake, async move { clock.sleep_until(wake).await }.boxed());
