@@ -28,7 +28,7 @@ pub(super) struct About {
     pub(super) instance: String,
     pub(super) checks: Vec<(String, Arc<Check>)>,
     began: Stopwatch,
-    /// Of every endpoint.
+    /// Of every endpoint that the service is made of; what is built in is not measured.
     ended: HashMap<String, Ended>,
 }
 
