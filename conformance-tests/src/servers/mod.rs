@@ -10,8 +10,10 @@ mod postgres;
 mod rabbitmq;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 pub use self::clock::MovedClock;
@@ -66,11 +68,22 @@ fn program(name: &str, directories: &[&str]) -> Result<PathBuf, Absent> {
 }
 
 /// A port that nobody else gets while the listener is held, and where it is.
+///
+/// It is none that the system gives away by itself: once the listener is let go for
+/// the server, who asks for any port is not given this one, and who dials it before
+/// the server is there does not meet himself.
 fn free_port() -> Result<(TcpListener, SocketAddr), Absent> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
-    let bound = listener.and_then(|listener| Ok((listener.local_addr()?, listener)));
-    let bound = bound.map(|(address, listener)| (listener, address));
-    bound.map_err(|error| Absent(format!("no free port: {error}")))
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    const PORTS: Range<u32> = 20_000..32_000;
+    // Processes that test at the same time begin at different ones.
+    let begin = std::process::id().wrapping_mul(211);
+    let bound = PORTS.into_iter().find_map(|_| {
+        let turn = begin.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = u16::try_from(PORTS.start + turn % (PORTS.end - PORTS.start)).ok()?;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        Some((TcpListener::bind(address).ok()?, address))
+    });
+    bound.ok_or_else(|| Absent(format!("no free port in {PORTS:?}")))
 }
 
 /// Whether this process may become any user.

@@ -145,6 +145,9 @@ fn is_ready(address: SocketAddr) -> bool {
         return false;
     };
     let _ = stream.set_read_timeout(Some(Duration::from_secs(1)));
-    let mut answer = [0; 8];
-    stream.write_all(b"AMQP\0\0\x09\x01").and_then(|()| stream.read_exact(&mut answer)).is_ok()
+    let mut answer = [0; 3];
+    let asked = stream.write_all(b"AMQP\0\0\x09\x01");
+    let answered = asked.and_then(|()| stream.read_exact(&mut answer));
+    // A method, and of the connection rather than a channel.
+    answered.is_ok() && answer == [1, 0, 0]
 }
