@@ -46,9 +46,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let routes = Routes::new(GreeterServer::new(Hellos));
     let host = GrpcHost::serve(vec![name.clone()], SocketAddr::from(([127, 0, 0, 1], 0)), routes);
     let status = Status::of(name).with_build("app_description", "says hello").build();
-    let status = StatusServer::serve(SocketAddr::from(([127, 0, 0, 1], 4300)), status);
-    let service = Service::new("greeter.Greeter")?;
-    let serving = service.with_host(host.await?).with_operator(status.await?).join(&client)?;
+    let status = StatusServer::listen(SocketAddr::from(([127, 0, 0, 1], 4300)), status);
+    let service = Service::new("greeter.Greeter")?.with_no_auth();
+    let serving = service.with_host(host.await?).with_operator(status?).join(&client)?;
     serving.connected().await;
     println!("serving; http://127.0.0.1:4300/internal/help says more, Ctrl-C ends");
     Ok(serving.run().await?)

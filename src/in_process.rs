@@ -136,6 +136,10 @@ impl Host for InProcessHost {
         vec![self.offer.clone()]
     }
 
+    fn is_guarded(&self) -> bool {
+        self.served.handler.is_guarded()
+    }
+
     async fn close(&self) {
         self.leave();
         let all = u32::try_from(self.served.max_inflight).unwrap_or(u32::MAX);

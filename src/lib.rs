@@ -26,6 +26,8 @@ pub mod adapters;
 mod channel;
 mod client;
 mod clock;
+#[cfg(feature = "identity")]
+pub mod identity;
 mod in_process;
 mod keys;
 mod membership;
@@ -38,6 +40,9 @@ pub mod status;
 #[cfg_attr(not(feature = "memory"), allow(dead_code))]
 mod url;
 mod view;
+
+#[cfg(feature = "status")]
+use crate::status::usual_operator;
 
 pub use registry_api::*;
 
@@ -54,7 +59,7 @@ pub use crate::membership::{
 };
 pub use crate::open::{namespace_of, open, open_with, redact, schemes};
 pub use crate::opener::Opener;
-pub use crate::service::{Operator, Order, Service, Serving};
+pub use crate::service::{CallCount, Operator, Order, Service, Serving};
 pub use crate::view::{Followed, Picked, Probe, ServiceView, TcpProbe};
 #[cfg(feature = "h2")]
 pub use portolan_amqp as h2;
@@ -62,3 +67,9 @@ pub use portolan_amqp as h2;
 pub use portolan_grpc as grpc;
 #[cfg(feature = "thrift")]
 pub use portolan_thrift as thrift;
+
+/// Nobody looks after a service that asks for nothing else.
+#[cfg(not(feature = "status"))]
+fn usual_operator(_: &ServiceName) -> Option<std::sync::Arc<dyn Operator>> {
+    None
+}

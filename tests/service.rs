@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use portolan::call::Subject;
 use portolan::call::{Call, CallError, Caller, Handler, Host, Peer, Reply};
-use portolan::grpc::GrpcHost;
+use portolan::grpc::{GrpcCaller, GrpcHost, Security};
+use portolan::identity::{Authority, Signed, Verifier};
 use portolan::status::{Status, StatusServer};
 use portolan::thrift::{CallerOptions, HostOptions, ThriftCaller, ThriftHost};
 use portolan::{
@@ -74,6 +76,7 @@ async fn one_instance_starts_is_ready_drains_and_leaves() {
     let address = slow.offers()[0].addresses[0].clone();
     let serving = Service::new("Users")
         .unwrap()
+        .with_no_auth()
         .with_host(slow)
         .with_host(grpc().await)
         .with_address(Address::parse("tcp://127.0.0.1:4100").unwrap())
@@ -116,7 +119,7 @@ async fn one_instance_starts_is_ready_drains_and_leaves() {
 async fn alone_it_serves_whoever_knows_the_address() {
     let host = thrift("Users", Duration::ZERO).await;
     let address = host.offers()[0].addresses[0].clone();
-    let serving = Service::new("Users").unwrap().with_host(host).alone();
+    let serving = Service::new("Users").unwrap().with_no_auth().with_host(host).alone().unwrap();
     serving.ready(); // To nobody.
     serving.connected().await;
     assert!(serving.membership().is_none());
@@ -135,7 +138,7 @@ async fn what_contradicts_itself_is_refused() {
     assert_eq!(kind(Service::new("Users").unwrap()), ErrorKind::InvalidArgument);
     assert!(Service::new("a/b").is_err());
     let host = thrift("Users", Duration::ZERO).await;
-    let tagged = Service::new("Users").unwrap().with_host(host).with_tag("", "blue");
+    let tagged = Service::new("Users").unwrap().with_no_auth().with_host(host).with_tag("", "blue");
     assert_eq!(kind(tagged), ErrorKind::InvalidArgument);
 }
 
@@ -155,10 +158,11 @@ async fn get(address: SocketAddr, path: &str, headers: &str) -> String {
 async fn its_operator_sees_how_it_is_and_stops_it() {
     let client = Client::open("memory:").await.unwrap();
     let status = Status::of(name("Users")).with_dependency("Mail").build();
-    let server = StatusServer::serve(any(), status).await.unwrap();
+    let server = StatusServer::listen(any(), status).unwrap();
     let address = server.local_addr();
     let serving = Service::new("Users")
         .unwrap()
+        .with_no_auth()
         .with_host(thrift("Users", Duration::ZERO).await)
         .with_operator(server)
         .join(&client)
@@ -186,4 +190,96 @@ async fn its_operator_sees_how_it_is_and_stops_it() {
     running.await.unwrap().unwrap();
     assert_eq!(phase(&client).await, None);
     assert!(tokio::net::TcpStream::connect(address).await.is_err(), "it ends with the service");
+}
+
+#[tokio::test]
+async fn who_anybody_may_call_has_to_say_so() {
+    let client = Client::open("memory:").await.unwrap();
+    let open = || async {
+        Service::new("Users").unwrap().with_host(thrift("Users", Duration::ZERO).await)
+    };
+    let refused = open().await.join(&client).map(drop).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::InvalidArgument);
+    let told = refused.to_string();
+    assert!(told.contains("with_no_auth") && told.contains("Users"), "{told}");
+    assert!(open().await.alone().is_err());
+    assert!(open().await.with_no_auth().alone().is_ok());
+    let trusted = Authority::generate().unwrap().key();
+    let verifier = Arc::new(Verifier::trusting([trusted]));
+    let handler = verifier.protect(Arc::new(Slow(Duration::ZERO)));
+    let host = ThriftHost::serve(name("Users"), any(), handler, HostOptions::default());
+    let guarded = Service::new("Users").unwrap().with_host(host.await.unwrap());
+    assert!(guarded.join(&client).is_ok());
+}
+
+#[tokio::test]
+async fn a_service_of_tonic_is_guarded_and_its_status_tells_who_called() {
+    let authority = Authority::generate().unwrap();
+    let verifier = Verifier::trusting([authority.key()]).with_role("Watch", "admin");
+    let verifier = Arc::new(verifier);
+    let (reporter, health) = tonic_health::server::health_reporter();
+    reporter.set_service_status("", ServingStatus::Serving).await;
+    let guard: Arc<Verifier> = Arc::clone(&verifier);
+    let host = GrpcHost::serve_guarded(guard, vec![name(HEALTH)], any(), Routes::new(health));
+    let host = host.await.unwrap();
+    let address = host.offers()[0].addresses[0].clone();
+    let (asked, counted) = (Arc::clone(&verifier), Arc::clone(&verifier));
+    let status = Status::of(name(HEALTH))
+        .with_callers(move || asked.call_counts())
+        .with_metrics(move || counted.metrics())
+        .build();
+    let server = StatusServer::listen(any(), status).unwrap();
+    let told = server.local_addr();
+    let service = Service::new(HEALTH).unwrap().with_host(host).with_operator(server);
+    let _serving = service.alone().unwrap();
+
+    let policy = AddressPolicy::new().allow_loopback(true);
+    let bare: Arc<dyn Caller> = Arc::new(GrpcCaller::new(policy, Security::Plaintext));
+    let call = |method: &str| Call::new(name(HEALTH), method, Bytes::new());
+    let refused = bare.call(Peer::at(&address), call("Check")).await.unwrap_err();
+    // gRPC does not tell a status of ours from one of the application's.
+    assert_eq!(refused.code(), "UNAUTHENTICATED");
+    let subject = Subject::service("Mail");
+    let passport = authority.issue(&subject, Duration::from_secs(60)).unwrap();
+    let signed = Signed::new(Arc::clone(&bare), Arc::new(passport));
+    assert!(signed.call(Peer::at(&address), call("Check")).await.is_ok());
+    let refused = signed.call(Peer::at(&address), call("Watch")).await.unwrap_err();
+    assert_eq!(refused.code(), "PERMISSION_DENIED");
+
+    let callers = get(told, "/internal/service-info/grpc-callers/text", "").await;
+    let expected =
+        format!("COUNT: services=1, methods=1, callers=1\nENTRY: {HEALTH}.Check service:Mail\n");
+    assert!(callers.ends_with(&expected), "{callers}");
+    let page = get(told, "/internal/service-info/grpc-callers", "").await;
+    assert!(page.contains("<td>service:Mail</td>"), "{page}");
+    let metrics = get(told, "/metrics", "").await;
+    for line in ["{reason=\"missing\"} 1", "{reason=\"role\"} 1", "{reason=\"forged\"} 0"] {
+        assert!(metrics.contains(line), "{line}: {metrics}");
+    }
+}
+
+#[tokio::test]
+async fn every_service_has_a_status_server_unless_it_goes_without() {
+    let client = Client::open("memory:").await.unwrap();
+    let service = || async {
+        let host = thrift("Users", Duration::ZERO).await;
+        Service::new("Users").unwrap().with_no_auth().with_host(host)
+    };
+    let told = |client: Client| async move {
+        let view = client.registry().resolve(&Query::all()).await.unwrap();
+        view.instances[0].offers[0].metadata.get("status").map(str::to_owned)
+    };
+    let serving = service().await.join(&client).unwrap();
+    serving.connected().await;
+    let url = told(client.clone()).await.unwrap();
+    let address: SocketAddr = url.strip_prefix("http://").unwrap().parse().unwrap();
+    assert!(address.ip().is_loopback());
+    serving.ready();
+    assert!(get(address, "/internal/health", "").await.ends_with("READY"));
+    let callers = get(address, "/internal/service-info/grpc-callers", "").await;
+    assert!(callers.starts_with("HTTP/1.1 501"), "nobody has to say who they are: {callers}");
+    serving.stop().await.unwrap();
+    let serving = service().await.without_status().join(&client).unwrap();
+    serving.connected().await;
+    assert_eq!(told(client).await, None);
 }

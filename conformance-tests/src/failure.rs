@@ -3,6 +3,7 @@
 use std::fmt::{self, Debug, Display};
 
 use registry_api::Error;
+use registry_api::call::CallError;
 
 /// What was expected and what was seen instead.
 #[derive(Debug)]
@@ -33,6 +34,12 @@ impl Display for Failure {
             Self::Absent(what) | Self::Broken(what) => f.write_str(what),
             Self::NotClaimed => f.write_str("not claimed"),
         }
+    }
+}
+
+impl From<CallError> for Failure {
+    fn from(error: CallError) -> Self {
+        Self::new(format!("unexpected error of a call: {error:?}"))
     }
 }
 

@@ -16,6 +16,12 @@ impl Hosts {
         self.0.push(host);
     }
 
+    /// A service that anybody may call who reaches it.
+    pub(super) fn open(&self) -> Option<ServiceName> {
+        let mut open = self.0.iter().filter(|host| !host.is_guarded());
+        open.find_map(|host| Some(host.offers().first()?.service.clone()))
+    }
+
     /// One offer per service, with the addresses of all wires; `listed` are more of
     /// `name`.
     ///
@@ -54,6 +60,10 @@ fn merge(known: &mut Offer, more: &Offer) -> Result<()> {
 impl Host for Hosts {
     fn offers(&self) -> Vec<Offer> {
         self.0.iter().flat_map(|host| host.offers()).collect()
+    }
+
+    fn is_guarded(&self) -> bool {
+        self.0.iter().all(|host| host.is_guarded())
     }
 
     async fn close(&self) {

@@ -1,6 +1,7 @@
 //! A process that serves: any number of services on any wires, joined as one instance
 //! that is seen to start, to be ready and to drain.
 
+mod call_count;
 mod hosts;
 mod operator;
 
@@ -14,6 +15,7 @@ use registry_api::{
     ServiceName,
 };
 
+pub use self::call_count::CallCount;
 use self::hosts::Hosts;
 pub use self::operator::{Operator, Order};
 use crate::client::Client;
@@ -27,6 +29,7 @@ type Operators = Vec<Arc<dyn Operator>>;
 /// # async fn run(client: portolan::Client, thrift: impl portolan::call::Host) -> portolan::Result<()> {
 /// use portolan::Service;
 ///
+/// // Whose handler is behind a guard; `with_no_auth` is for others.
 /// let serving = Service::new("UserService")?.with_host(thrift).with_tag("color", "blue");
 /// serving.join(&client)?.run().await // Ready, until SIGTERM or Ctrl-C; then it drains.
 /// # }
@@ -40,6 +43,9 @@ pub struct Service {
     terms: LeaseTerms,
     stop: StopOptions,
     operators: Operators,
+    is_open: bool,
+    /// Whether it gets a status server where it has no operator.
+    has_status: bool,
 }
 
 /// A [`Service`] at work. Dropping it ends it at once; [`stop`](Self::stop) lets calls in
@@ -62,7 +68,18 @@ impl Service {
         let (hosts, listed, tags, operators) = Default::default();
         let (terms, stop) = (LeaseTerms::default(), StopOptions::default());
         let name = ServiceName::parse(name)?;
-        Ok(Self { name, id, hosts, listed, tags, terms, stop, operators })
+        Ok(Self {
+            name,
+            id,
+            hosts,
+            listed,
+            tags,
+            terms,
+            stop,
+            operators,
+            is_open: false,
+            has_status: true,
+        })
     }
 
     /// Adds what serves, on any wire; it may be for another service, which is then one of
@@ -73,11 +90,29 @@ impl Service {
         self
     }
 
-    /// Adds somebody who is told how it is, and whose orders are obeyed: a status server.
+    /// Lets anybody call it who reaches it. Without this, every host has to have a guard:
+    /// [`identity::Verifier`](crate::identity::Verifier) makes one.
+    #[must_use]
+    pub fn with_no_auth(mut self) -> Self {
+        self.is_open = true;
+        self
+    }
+
+    /// Adds somebody who is told how it is, and whose orders are obeyed: a status server
+    /// that says more than the one it would get by itself.
     #[must_use]
     pub fn with_operator(mut self, operator: impl Operator) -> Self {
         self.tags.extend(operator.tags());
         self.operators.push(Arc::new(operator));
+        self
+    }
+
+    /// Goes without a status server. Otherwise one that has no operator gets one, with
+    /// the feature `status`: on a free port of the loopback address, which the metadata
+    /// `status` names.
+    #[must_use]
+    pub fn without_status(mut self) -> Self {
+        self.has_status = false;
         self
     }
 
@@ -119,9 +154,15 @@ impl Service {
 
     /// Joins as starting; it is called once it is [`ready`](Serving::ready).
     ///
-    /// Errors: `InvalidArgument` where it offers nothing, or two things that contradict
-    /// each other.
-    pub fn join(self, client: &Client) -> Result<Serving> {
+    /// Errors: `InvalidArgument` where it offers nothing, two things that contradict each
+    /// other, or something that anybody may call while nobody said so.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub fn join(mut self, client: &Client) -> Result<Serving> {
+        self.check_guards()?;
+        self.add_status();
         let spec = InstanceSpec::new(self.id.clone(), self.offers()?)
             .with_terms(self.terms)
             .with_phase(Phase::Starting);
@@ -131,8 +172,28 @@ impl Service {
     }
 
     /// Serves without any registry, for whoever knows the address.
-    pub fn alone(self) -> Serving {
-        self.serving(None)
+    ///
+    /// Errors: `InvalidArgument` where anybody may call it and nobody said so.
+    pub fn alone(mut self) -> Result<Serving> {
+        self.check_guards()?;
+        self.add_status();
+        Ok(self.serving(None))
+    }
+
+    fn add_status(&mut self) {
+        if !self.has_status || !self.operators.is_empty() {
+            return;
+        }
+        if let Some(usual) = crate::usual_operator(&self.name) {
+            self.tags.extend(usual.tags());
+            self.operators.push(usual);
+        }
+    }
+
+    fn check_guards(&self) -> Result<()> {
+        let Some(open) = self.hosts.open().filter(|_| !self.is_open) else { return Ok(()) };
+        let rule = "must check who calls: protect their handlers with an identity::Verifier, or say with_no_auth";
+        Err(Error::invalid("hosts", rule).with("service", open))
     }
 
     fn serving(self, membership: Option<Membership>) -> Serving {

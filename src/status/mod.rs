@@ -19,7 +19,7 @@ use tokio::sync::watch;
 pub use self::parameter::Parameter;
 pub use self::server::StatusServer;
 use crate::client::Client;
-use crate::service::Order;
+use crate::service::{CallCount, Operator, Order};
 
 /// What a service says of itself. Cloning shares it.
 #[derive(Clone)]
@@ -35,16 +35,31 @@ struct Shared {
     caches: Vec<(String, Box<dyn Fn() + Send + Sync>)>,
     parameters: Vec<Parameter>,
     metrics: Vec<Box<Tell>>,
+    callers: Option<Box<Callers>>,
     phase: watch::Sender<Phase>,
     order: watch::Sender<Option<Order>>,
     /// Whose views are its connections to others.
     client: Mutex<Option<Client>>,
 }
 
+type Callers = dyn Fn() -> Vec<CallCount> + Send + Sync;
 type Tell = dyn Fn() -> String + Send + Sync;
 
 /// Builds a [`Status`].
 pub struct StatusBuilder(Shared);
+
+/// What a service gets that asks for nothing else: on a free port of the loopback
+/// address. Without one it goes on, and says so.
+pub(crate) fn usual_operator(name: &ServiceName) -> Option<Arc<dyn Operator>> {
+    let address = (std::net::Ipv4Addr::LOCALHOST, 0).into();
+    match StatusServer::listen(address, Status::of(name.clone()).build()) {
+        Ok(server) => Some(Arc::new(server)),
+        Err(error) => {
+            tracing::warn!(%error, "there is no status server");
+            None
+        }
+    }
+}
 
 impl Status {
     /// Of a service of this name.
@@ -59,6 +74,7 @@ impl Status {
             caches: Vec::new(),
             parameters: Vec::new(),
             metrics: Vec::new(),
+            callers: None,
             phase: watch::Sender::new(Phase::Starting),
             order: watch::Sender::new(None),
             client: Mutex::default(),
@@ -158,6 +174,16 @@ impl StatusBuilder {
     #[must_use]
     pub fn with_metrics(mut self, tell: impl Fn() -> String + Send + Sync + 'static) -> Self {
         self.0.metrics.push(Box::new(tell));
+        self
+    }
+
+    /// Tells who called, which a verifier knows.
+    #[must_use]
+    pub fn with_callers(
+        mut self,
+        tell: impl Fn() -> Vec<CallCount> + Send + Sync + 'static,
+    ) -> Self {
+        self.0.callers = Some(Box::new(tell));
         self
     }
 

@@ -1,11 +1,13 @@
 //! What stands at each path.
 
+use std::collections::HashSet;
+
 use hyper::{Method, StatusCode};
 use registry_api::Phase;
 
 use super::Status;
 use super::answer::{Answer, escaped};
-use crate::service::Order;
+use crate::service::{CallCount, Order};
 
 /// A question: what is asked, and whether its asker may give orders.
 #[derive(Debug)]
@@ -20,7 +22,7 @@ pub(super) struct Asked<'a> {
 const MAX_QUERY: usize = 4 * 1024;
 
 /// The paths that say something, as `/internal/help` lists them.
-const PAGES: [&str; 15] = [
+const PAGES: [&str; 16] = [
     "/internal/help",
     "/internal/health",
     "/internal/pleaseshutdown",
@@ -30,6 +32,7 @@ const PAGES: [&str; 15] = [
     "/internal/service-info/metrics",
     "/internal/service-info/dependencies",
     "/internal/service-info/grpc-connections",
+    "/internal/service-info/grpc-callers",
     "/internal/service-info/infoproviders",
     "/internal/clearcache",
     "/internal/parameters",
@@ -61,6 +64,8 @@ impl Status {
             "/internal/service-info/dependencies" => self.dependencies(),
             "/internal/service-info/grpc-connections" => self.connections(),
             "/internal/service-info/infoproviders" => self.infos(),
+            "/internal/service-info/grpc-callers" => self.callers(),
+            "/internal/service-info/grpc-callers/text" => self.callers_text(),
             "/internal/debug/info" => Answer::text(process()),
             "/internal/parameters" if asked.query.is_empty() => self.parameters(),
             path if changes(path) && !asked.may_order => stranger(path),
@@ -136,6 +141,32 @@ impl Status {
         ))
     }
 
+    /// Who has called what.
+    fn callers(&self) -> Answer {
+        let Some(callers) = &self.0.callers else { return unguarded() };
+        let row = |asked: CallCount| {
+            let cells = [asked.service, asked.method, asked.caller];
+            let cells = cells.map(|cell| format!("<td>{}</td>", escaped(&cell)));
+            format!("<tr>{}</tr>\n", cells.concat())
+        };
+        let rows: String = callers().into_iter().map(row).collect();
+        let head = "<tr><th>service</th><th>method</th><th>caller</th></tr>";
+        Answer::html(format!("<html><body><table>\n{head}\n{rows}</table></body></html>\n"))
+    }
+
+    fn callers_text(&self) -> Answer {
+        let Some(callers) = &self.0.callers else { return unguarded() };
+        let all = callers();
+        let count = |of: fn(&CallCount) -> String| all.iter().map(of).collect::<HashSet<_>>().len();
+        let services = count(|asked| asked.service.clone());
+        let methods = count(|asked| format!("{}.{}", asked.service, asked.method));
+        let callers = count(|asked| asked.caller.clone());
+        let head = format!("COUNT: services={services}, methods={methods}, callers={callers}\n");
+        let entry =
+            |one: &CallCount| format!("ENTRY: {}.{} {}\n", one.service, one.method, one.caller);
+        Answer::text(head + &all.iter().map(entry).collect::<String>())
+    }
+
     fn infos(&self) -> Answer {
         let told =
             self.0.infos.iter().map(|(name, tell)| {
@@ -194,11 +225,16 @@ fn stranger(path: &str) -> Answer {
     Answer::refusal(StatusCode::FORBIDDEN, why)
 }
 
+/// Nobody has to say who they are, so nobody knows who called.
+fn unguarded() -> Answer {
+    let why = "nobody here checks who calls; a status with a verifier knows";
+    Answer::refusal(StatusCode::NOT_IMPLEMENTED, why)
+}
+
 /// What is not here: what Go has and Rust has not says so.
 fn elsewhere(path: &str) -> Answer {
-    let of_go = ["/internal/debug/", "/internal/service-info/grpc-callers"];
-    if of_go.iter().any(|prefix| path.starts_with(prefix)) {
-        let why = "this is told by Go's runtime or its servers, and nothing here knows it";
+    if path.starts_with("/internal/debug/") {
+        let why = "this is told by Go's runtime, and nothing here knows it";
         return Answer::refusal(StatusCode::NOT_IMPLEMENTED, why);
     }
     Answer::refusal(StatusCode::NOT_FOUND, "there is no such page; /internal/help lists them")

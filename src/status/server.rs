@@ -38,8 +38,14 @@ const HEAD_WITHIN: Duration = Duration::from_secs(10);
 
 impl StatusServer {
     /// Serves at `address`. Port 0 takes a free one.
-    pub async fn serve(address: SocketAddr, status: Status) -> io::Result<Self> {
-        let listener = TcpListener::bind(address).await?;
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime: it has a task.
+    pub fn listen(address: SocketAddr, status: Status) -> io::Result<Self> {
+        let listener = std::net::TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(listener)?;
         let address = listener.local_addr()?;
         let task = tokio::spawn(run(listener, status.clone())).abort_handle();
         Ok(Self { status, address, task })

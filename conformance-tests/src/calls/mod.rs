@@ -6,6 +6,8 @@
 mod bounds;
 mod cx;
 mod faults;
+#[cfg(feature = "client")]
+mod identity;
 mod kinds;
 mod probe;
 mod wire;
@@ -77,7 +79,14 @@ const fn only(needs: &[Need]) -> Option<Need> {
 
 /// All cases.
 pub fn all() -> Vec<CallCase> {
-    [kinds::CASES, bounds::CASES, faults::CASES].concat()
+    let groups: &[&[CallCase]] = &[
+        kinds::CASES,
+        bounds::CASES,
+        faults::CASES,
+        #[cfg(feature = "client")]
+        identity::CASES,
+    ];
+    groups.concat()
 }
 
 /// Runs one case in a world of its own.

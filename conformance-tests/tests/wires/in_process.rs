@@ -37,7 +37,7 @@ impl WireWorld for InProcessWorld {
         handler: Arc<dyn Handler>,
         max_inflight: usize,
     ) -> Result<Box<dyn Host>, Failure> {
-        let address = Address::parse("tcp://in.process:1")?;
+        let address = Address::parse(&format!("tcp://{service}.in.process:1"))?;
         Ok(Box::new(self.0.serve(service, address, handler, max_inflight)))
     }
 

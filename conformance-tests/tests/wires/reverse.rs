@@ -111,10 +111,14 @@ impl Desk {
         serving.find(|spec| spec.offers.iter().any(|offer| offer.service == *service)).cloned()
     }
 
-    /// The newest, as soon as there is one.
+    /// The newest of any service, as soon as there is one.
     async fn soon(&self) -> Option<InstanceSpec> {
+        Self::patiently(|| self.newest()).await
+    }
+
+    async fn patiently(seen: impl Fn() -> Option<InstanceSpec>) -> Option<InstanceSpec> {
         for _ in 0..200 {
-            if let Some(spec) = self.newest() {
+            if let Some(spec) = seen() {
                 return Some(spec);
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -186,6 +190,10 @@ impl Host for Connected {
         vec![self.offer.clone()]
     }
 
+    fn is_guarded(&self) -> bool {
+        self.server.is_guarded()
+    }
+
     async fn close(&self) {
         *self.gateway.serving.lock().unwrap_or_else(PoisonError::into_inner) = false;
         self.server.close().await;
@@ -202,9 +210,9 @@ impl WireWorld for ReverseWorld {
     ) -> Result<Box<dyn Host>, Failure> {
         let gateways = vec![channel(&self.proxy.address.to_string(), &Security::Plaintext)?];
         let options = ReverseOptions::default().with_max_inflight(max_inflight);
-        let server = ReverseServer::start(vec![service], gateways, handler, options);
+        let server = ReverseServer::start(vec![service.clone()], gateways, handler, options);
         server.connected().await;
-        let spec = self.gateway.desk.soon().await;
+        let spec = Desk::patiently(|| self.gateway.desk.newest_of(&service)).await;
         let spec = spec.ok_or_else(|| Failure::new("the service does not connect"))?;
         *self.gateway.serving.lock().unwrap_or_else(PoisonError::into_inner) = true;
         let (offer, gateway) = (spec.offers[0].clone(), Arc::clone(&self.gateway));

@@ -61,6 +61,10 @@ impl Host for Proxied {
         vec![self.offer.clone()]
     }
 
+    fn is_guarded(&self) -> bool {
+        self.host.is_guarded()
+    }
+
     async fn close(&self) {
         self.host.close().await;
         self.proxies.lock().await.clear();

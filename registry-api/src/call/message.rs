@@ -3,6 +3,7 @@
 use std::fmt::{self, Debug};
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use bytes::Bytes;
 use futures_core::Stream;
 
 use super::error::{CallError, CallErrorKind};
+use super::identity::{IDENTITY, Identity};
 use crate::identity::ServiceName;
 
 /// Header pairs in order; names are lower-case.
@@ -38,6 +40,9 @@ pub struct Call {
     pub idempotent: bool,
     /// Whether nobody answers: the reply is empty and comes once it is sent.
     pub oneway: bool,
+    /// Who makes it, on the side of a host whose [`Guard`](super::Guard) has checked
+    /// it; it travels in no wire.
+    pub identity: Option<Arc<Identity>>,
 }
 
 impl Call {
@@ -55,6 +60,7 @@ impl Call {
             timeout: None,
             idempotent: false,
             oneway: false,
+            identity: None,
         }
     }
 
@@ -87,6 +93,17 @@ impl Call {
     /// The first header of that lower-case name.
     pub fn header(&self, name: &str) -> Option<&str> {
         find(&self.headers, name)
+    }
+
+    /// Makes it a part of `served`, a call that is being served here: it is made for
+    /// whoever made that one. A caller that proves who it is adds itself.
+    #[must_use]
+    pub fn on_behalf_of(mut self, served: &Self) -> Self {
+        self.headers.retain(|(name, _)| name != IDENTITY);
+        if let Some(proof) = served.header(IDENTITY) {
+            self.headers.push((IDENTITY.to_owned(), proof.to_owned()));
+        }
+        self
     }
 
     /// Says whether nobody answers.

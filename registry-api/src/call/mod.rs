@@ -4,6 +4,8 @@
 //! between these types and its own bytes in one place.
 
 mod error;
+mod guard;
+mod identity;
 mod message;
 mod peer;
 
@@ -12,6 +14,8 @@ use std::fmt::Debug;
 use async_trait::async_trait;
 
 pub use self::error::{CallError, CallErrorKind};
+pub use self::guard::{Guard, Guarded};
+pub use self::identity::{IDENTITY, Identity, Subject, SubjectKind};
 pub use self::message::{Call, Headers, More, Reply};
 pub use self::peer::Peer;
 use crate::address::Address;
@@ -33,6 +37,11 @@ pub trait Caller: Debug + Send + Sync + 'static {
 /// The serving side of an application.
 #[async_trait]
 pub trait Handler: Debug + Send + Sync + 'static {
+    /// Whether a [`Guard`] checks who calls.
+    fn is_guarded(&self) -> bool {
+        false
+    }
+
     /// Answers one call; runs concurrently with others.
     async fn handle(&self, call: Call) -> Result<Reply, CallError>;
 }
@@ -43,6 +52,12 @@ pub trait Host: Debug + Send + Sync + 'static {
     /// What it serves, where, and how it wants to be called: what an instance
     /// joins with.
     fn offers(&self) -> Vec<Offer>;
+
+    /// Whether all it serves is behind a [`Guard`]. A host that does not say is open to
+    /// whoever reaches it.
+    fn is_guarded(&self) -> bool {
+        false
+    }
 
     /// Stops accepting, finishes what is in flight, and ends.
     async fn close(&self);

@@ -92,6 +92,7 @@ impl HostOptions {
 /// [`close`](Host::close) lets calls in flight finish.
 pub struct AmqpHost {
     offer: Offer,
+    is_guarded: bool,
     instance: String,
     closing: watch::Sender<bool>,
     pings: watch::Receiver<()>,
@@ -135,6 +136,7 @@ impl AmqpHost {
         let (closing, closed) = watch::channel(false);
         let (pinged, pings) = watch::channel(());
         let capacity = Arc::new(Semaphore::new(options.max_inflight));
+        let is_guarded = handler.is_guarded();
         let server = Arc::new(Server { service, queue, handler, options, capacity });
         server.read_topics(&bus).await?;
         let running = Running {
@@ -150,6 +152,7 @@ impl AmqpHost {
         let task = tokio::spawn(running.run(bus, closed));
         Ok(Self {
             offer,
+            is_guarded,
             instance,
             closing,
             pings,
@@ -175,6 +178,10 @@ impl AmqpHost {
 impl Host for AmqpHost {
     fn offers(&self) -> Vec<Offer> {
         vec![self.offer.clone()]
+    }
+
+    fn is_guarded(&self) -> bool {
+        self.is_guarded
     }
 
     async fn close(&self) {

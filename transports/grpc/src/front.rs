@@ -159,7 +159,7 @@ fn results(first: Bytes, more: More) -> impl Stream<Item = Part> + Send {
 }
 
 /// What a caller is told: the application's own details where there are any.
-fn refused(error: &CallError) -> Status {
+pub(crate) fn refused(error: &CallError) -> Status {
     let code = status::code_of(error);
     if error.kind() == CallErrorKind::Application
         && let Ok(rich) = Rich::decode(&**error.body())

@@ -1,7 +1,7 @@
 //! Headers of calls as gRPC metadata, and back.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use registry_api::call::Headers;
+use registry_api::call::{Headers, IDENTITY};
 
 /// What is about one connection or one message, and not about the call.
 const NEVER: [&str; 16] = [
@@ -23,7 +23,7 @@ const NEVER: [&str; 16] = [
     "user-agent",
 ];
 /// What says who the caller is, and must be said by us alone.
-const IDENTITY: [&str; 4] = ["goeasyops_meta_v2", "portolan-", "proxy-", "x-forwarded-"];
+const OURS: [&str; 4] = ["goeasyops_meta_v2", "portolan-", "proxy-", "x-forwarded-"];
 /// The most that travels with one call, in entries and in bytes.
 const MAX_HEADERS: usize = 64;
 const MAX_BYTES: usize = 16 * 1024;
@@ -49,7 +49,7 @@ pub(crate) fn from_outside(metadata: &HeaderMap) -> Headers {
 /// Headers of a call or a reply as metadata; what no header can hold is left out.
 pub(crate) fn to_metadata(headers: &Headers) -> HeaderMap {
     let mut metadata = HeaderMap::new();
-    for (name, value) in headers.iter().filter(|(name, _)| travels(name)) {
+    for (name, value) in headers.iter().filter(|(name, _)| travels(name) || name == IDENTITY) {
         if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
             metadata.append(name, value);
         }
@@ -58,7 +58,7 @@ pub(crate) fn to_metadata(headers: &Headers) -> HeaderMap {
 }
 
 fn travels(name: &str) -> bool {
-    !NEVER.contains(&name) && !IDENTITY.iter().any(|prefix| name.starts_with(prefix))
+    !NEVER.contains(&name) && !OURS.iter().any(|prefix| name.starts_with(prefix))
 }
 
 #[cfg(test)]
@@ -78,5 +78,9 @@ mod tests {
         assert_eq!(names, ["authorization", "traceparent", "x-bin"]);
         let back = vec![("a".to_owned(), "1".to_owned()), ("b".to_owned(), "\n".to_owned())];
         assert_eq!(to_metadata(&back).len(), 1);
+        // Whoever proves who it is does so through us, and never from outside.
+        let proof = vec![(IDENTITY.to_owned(), "a~b".to_owned())];
+        let told = to_metadata(&proof);
+        assert!(told.contains_key(IDENTITY) && from_outside(&told).is_empty());
     }
 }

@@ -1,6 +1,8 @@
 //! A call as an HTTP/2 request of gRPC, and its answer: for services in this
 //! process and for those that are dialled.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures_util::{FutureExt, stream};
 use http::{HeaderMap, HeaderValue, Request, Response, header};
@@ -25,6 +27,10 @@ pub(crate) fn request(call: &Call) -> Result<Request<Body>, CallError> {
     *headers = metadata::to_metadata(&call.headers);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    if let Some(identity) = &call.identity {
+        request.extensions_mut().insert(Arc::clone(identity));
+    }
+    let headers = request.headers_mut();
     if let Ok(left) = HeaderValue::try_from(timeout::write(call.time_left())) {
         headers.insert("grpc-timeout", left);
     }

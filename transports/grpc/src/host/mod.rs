@@ -1,5 +1,6 @@
 //! The service's side of the stream: dials gateways and answers what comes.
 
+mod guarded;
 mod plain;
 mod routes;
 mod running;
@@ -98,6 +99,7 @@ pub enum ReverseState {
 /// connection id each time. The gateways join the registry for it.
 pub struct ReverseServer {
     services: Vec<ServiceName>,
+    is_guarded: bool,
     states: Vec<watch::Receiver<ReverseState>>,
     closing: watch::Sender<bool>,
     tasks: tokio::sync::Mutex<JoinSet<()>>,
@@ -120,6 +122,7 @@ impl ReverseServer {
         options: ReverseOptions,
     ) -> Self {
         let closing = watch::Sender::new(false);
+        let is_guarded = handler.is_guarded();
         let shared = Arc::new(Shared::new(services.clone(), handler, options));
         let mut tasks = JoinSet::new();
         let mut states = Vec::new();
@@ -128,7 +131,7 @@ impl ReverseServer {
             states.push(seen);
             tasks.spawn(keep(Arc::clone(&shared), gateway, state, closing.subscribe()));
         }
-        Self { services, states, closing, tasks: tokio::sync::Mutex::new(tasks) }
+        Self { services, is_guarded, states, closing, tasks: tokio::sync::Mutex::new(tasks) }
     }
 
     /// How it stands with each gateway, in the order they were given.
@@ -179,6 +182,10 @@ impl Host for ReverseServer {
     /// Names without addresses: those are the gateways' to give.
     fn offers(&self) -> Vec<Offer> {
         self.services.iter().map(|service| Offer::at(service.clone(), None)).collect()
+    }
+
+    fn is_guarded(&self) -> bool {
+        self.is_guarded
     }
 
     async fn close(&self) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use registry_api::call::{Call, CallError, CallErrorKind, Headers, Reply};
+use registry_api::call::{Call, CallError, CallErrorKind, Headers, IDENTITY, Reply};
 use registry_api::{ErrorKind, ServiceName};
 use tonic::Code;
 
@@ -20,7 +20,8 @@ const KIND: &str = "portolan-kind";
 const CODE: &str = "portolan-code";
 /// The exact time that is left, as gRPC writes it; the field knows whole seconds.
 const TIMEOUT: &str = "grpc-timeout";
-/// Headers that begin so are ours, and never somebody else's.
+/// Headers that begin so are ours, and never somebody else's; but for the identity, which
+/// is the call's.
 const OWN: &str = "portolan-";
 /// The path of a message that takes a call back; between ends of this crate.
 pub(crate) const CANCEL: &str = "/portolan/cancel";
@@ -131,6 +132,8 @@ pub(crate) fn to_incoming(request: ForwardRequest) -> Result<Incoming, &'static 
     let mut incoming = Incoming::new(&request.method_path, request.payload)?;
     incoming.timeout = time_left(&request.headers, request.timeout_seconds);
     incoming.headers = to_headers(request.headers);
+    // A service that calls through a gateway is called for by the gateway.
+    incoming.headers.retain(|(name, _)| name != IDENTITY);
     Ok(incoming)
 }
 
@@ -147,6 +150,7 @@ fn to_headers(headers: BTreeMap<String, String>) -> Headers {
 
 fn is_own(name: &str) -> bool {
     name.get(..OWN.len()).is_some_and(|start| start.eq_ignore_ascii_case(OWN))
+        && !name.eq_ignore_ascii_case(IDENTITY)
 }
 
 /// An outcome as it goes to the asker, in the asker's convention.

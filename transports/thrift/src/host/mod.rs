@@ -95,6 +95,7 @@ impl HostOptions {
 #[derive(Debug)]
 pub struct ThriftHost {
     offer: Offer,
+    is_guarded: bool,
     local: Option<SocketAddr>,
     closing: watch::Sender<bool>,
     task: tokio::sync::Mutex<Option<JoinHandle<()>>>,
@@ -130,6 +131,7 @@ impl ThriftHost {
     ) -> Self {
         let closing = watch::Sender::new(false);
         let offer = Offer::new(service.clone(), address).with_metadata(manner::of_our_host());
+        let is_guarded = handler.is_guarded();
         let server = Arc::new(Server {
             service,
             handler,
@@ -140,6 +142,7 @@ impl ThriftHost {
         let task = tokio::spawn(server.run(connections));
         Self {
             offer,
+            is_guarded,
             local: None,
             closing,
             abort: task.abort_handle(),
@@ -157,6 +160,10 @@ impl ThriftHost {
 impl Host for ThriftHost {
     fn offers(&self) -> Vec<Offer> {
         vec![self.offer.clone()]
+    }
+
+    fn is_guarded(&self) -> bool {
+        self.is_guarded
     }
 
     async fn close(&self) {
