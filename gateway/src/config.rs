@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use portolan::grpc::{ClusterSecret, Security};
 use portolan::h2::{Broker, Prefix};
+use portolan::identity::AuthorityKey;
 use portolan::thrift::CallerOptions;
 use portolan::{AddressPolicy, ApiKey, LeaseTerms};
 use serde::Deserialize;
@@ -49,6 +50,10 @@ pub struct Config {
     pub easyops: Option<SocketAddr>,
     /// The key of their cloud.
     pub easyops_key: PathBuf,
+    /// The passport that the gateway's calls are made with, if they say who makes them.
+    pub identity: Option<PathBuf>,
+    /// Whose passports of users count here.
+    pub authorities: Vec<AuthorityKey>,
     /// The broker of H2's services, if there is one.
     pub amqp: Option<Broker>,
     /// What the names of H2's services begin with.
@@ -151,6 +156,14 @@ pub struct Flags {
     /// all gateways of a registry [default: portolan-easyops.key]
     #[arg(long, value_name = "FILE", env = "PORTOLAN_EASYOPS_KEY")]
     pub easyops_key: Option<PathBuf>,
+    /// Say in calls who makes them: the gateway, by the passport in this file, which
+    /// `portolan identity issue --service` prints
+    #[arg(long, value_name = "FILE", env = "PORTOLAN_IDENTITY")]
+    pub identity: Option<PathBuf>,
+    /// Make calls those of users who show a passport of this authority, as
+    /// `Authorization: Bearer PASSPORT`; `portolan identity key` prints it; may be repeated
+    #[arg(long, value_name = "KEY", env = "PORTOLAN_AUTHORITY", value_delimiter = ',')]
+    pub authority: Option<Vec<String>>,
     /// Be discovery and binder of the H2 services at this RabbitMQ, and call them:
     /// amqp://USER:PASSWORD@HOST/VHOST; whoever can publish there may join with
     /// services below the prefix
@@ -217,6 +230,8 @@ struct File {
     hprose: Option<bool>,
     easyops: Option<SocketAddr>,
     easyops_key: Option<PathBuf>,
+    identity: Option<PathBuf>,
+    authority: Option<Vec<String>>,
     amqp: Option<String>,
     amqp_prefix: Option<String>,
     amqp_login_key: Option<PathBuf>,
@@ -278,6 +293,8 @@ impl Config {
                 .easyops_key
                 .or(file.easyops_key)
                 .unwrap_or_else(|| "portolan-easyops.key".into()),
+            identity: flags.identity.or(file.identity),
+            authorities: authorities(flags.authority.or(file.authority))?,
             amqp: amqp.map_err(|error| format!("amqp: {error}"))?,
             amqp_prefix: prefix
                 .transpose()
@@ -301,6 +318,9 @@ impl Config {
         config.forward().map_err(|error| error.to_string())?;
         if config.grpc_tls_only && config.grpc_tls.is_none() {
             return Err("grpc-tls-only: needs grpc-tls-cert and grpc-tls-key".to_owned());
+        }
+        if !config.authorities.is_empty() && config.identity.is_none() {
+            return Err("authority: needs the gateway's own passport: set identity".to_owned());
         }
         config.check_listeners()?;
         config.address_policy().map_err(|error| error.to_string())?;
@@ -391,6 +411,11 @@ fn checked_key(text: String) -> Result<ApiKey, String> {
     }
 }
 
+fn authorities(texts: Option<Vec<String>>) -> Result<Vec<AuthorityKey>, String> {
+    let keys = texts.unwrap_or_default().into_iter().map(|text| AuthorityKey::parse(&text));
+    keys.collect::<Result<_, _>>().map_err(|error| format!("authority: {error}"))
+}
+
 fn checked_token(text: String) -> Result<ApiKey, String> {
     match text.len() {
         8.. => Ok(ApiKey::from_text(text)),
@@ -413,6 +438,8 @@ fn loopback(port: u16) -> SocketAddr {
 
 #[cfg(test)]
 mod tests {
+    use portolan::identity::Authority;
+
     use super::*;
 
     fn settle(flags: Flags) -> Result<Config, String> {
@@ -469,6 +496,13 @@ mod tests {
         assert!(settle(rpc()).unwrap_err().contains("set amqp"));
         let open = Flags { amqp: Some("amqp://h".into()), ..rpc() };
         assert!(settle(open).unwrap_err().contains("master API key"));
+        let key = || Some(vec![Authority::generate().unwrap().key().to_string()]);
+        let alone = Flags { authority: key(), ..Flags::default() };
+        assert!(settle(alone).unwrap_err().contains("set identity"));
+        let junk = Flags { authority: Some(vec!["x".into()]), ..Flags::default() };
+        assert!(settle(junk).unwrap_err().contains("ed25519:"));
+        let both = Flags { authority: key(), identity: Some("f".into()), ..Flags::default() };
+        assert!(settle(both).is_ok());
         let cidr = Flags { allow_addresses: Some(vec!["10.0.0.0/99".into()]), ..Flags::default() };
         assert!(settle(cidr).unwrap_err().contains("allow-addresses"));
     }

@@ -68,12 +68,15 @@ async fn call(plane: &Plane, request: hyper::Request<Incoming>) -> Result<Respon
         None if body.trim_ascii().is_empty() => None,
         None => Some(Json::Text(&body)),
     };
+    let mut headers = plane.forward.select(&head.headers);
+    let vouched = plane.voucher.vouch(&head.headers, &mut headers);
+    vouched.map_err(|error| Box::new(failed(&error)))?;
     let request = Request {
         service: &service,
         path: &path,
         argument,
         idempotent: is_get, // By the meaning of GET, others may repeat it too.
-        headers: plane.forward.select(&head.headers),
+        headers,
         wait: forward::wait(&head.headers),
         style: forward::style(&head.headers),
     };
@@ -160,6 +163,13 @@ fn refuse(error: &DispatchError) -> Response {
     }
 }
 
+fn unauthenticated(error: &CallError) -> Response {
+    let mut response = problem::problem(StatusCode::UNAUTHORIZED, "", error.message());
+    let how = HeaderValue::from_static("Bearer realm=\"portolan\"");
+    response.headers_mut().insert(header::WWW_AUTHENTICATE, how);
+    response
+}
+
 /// The published table of call errors as HTTP statuses.
 fn failed(error: &CallError) -> Response {
     // H2's repeats the code in its body, so it is never mistaken for the other.
@@ -172,7 +182,12 @@ fn failed(error: &CallError) -> Response {
         let status = StatusCode::from_u16(told.http).unwrap_or(StatusCode::BAD_GATEWAY);
         return problem::application(status, &told.code, &told.message);
     }
+    let is_services = error.may_have_run(); // Who cannot be dialled has refused nobody.
     let status = match error.kind() {
+        CallErrorKind::Registry(ErrorKind::Unauthenticated) => return unauthenticated(error),
+        CallErrorKind::Registry(ErrorKind::PermissionDenied) if is_services => {
+            StatusCode::FORBIDDEN
+        }
         CallErrorKind::NoInstance => StatusCode::SERVICE_UNAVAILABLE,
         CallErrorKind::Registry(ErrorKind::Overloaded) => StatusCode::TOO_MANY_REQUESTS,
         CallErrorKind::Registry(ErrorKind::Timeout) => StatusCode::GATEWAY_TIMEOUT,

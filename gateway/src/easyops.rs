@@ -1,10 +1,9 @@
 //! What a gateway is to servers and clients of go-easyops: their registry and their
 //! authentication service, in the clear on one port and over TLS on the next.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -26,6 +25,7 @@ use crate::config::Config;
 use crate::control::Plane;
 use crate::listen::{Accepts, Listener, Secure, Serving};
 use crate::rpc::Rpc;
+use crate::secret_file;
 
 /// The service that a gateway's calls are made as.
 const SERVICE: &str = "portolan";
@@ -45,9 +45,7 @@ pub(crate) fn identity(file: &Path) -> Result<Arc<Identity>> {
         Ok(key) => key,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let key = Identity::generate()?;
-            let mut options = OpenOptions::new();
-            let made = options.write(true).create_new(true).mode(0o600).open(file);
-            made.and_then(|mut made| made.write_all(&key)).map_err(unusable)?;
+            secret_file::create(file, &key).map_err(unusable)?;
             tracing::info!(file = %file.display(), "made a key for go-easyops; keep it");
             key
         }
@@ -74,10 +72,8 @@ pub(crate) fn serve(
         .with_namespace(namespace.clone(), Arc::<dyn Registry>::clone(&plane.registry));
     let registry = EasyopsRegistry::service(Arc::clone(&plane.registry), namespace, desk, here);
     let auth = EasyopsAuth::service(Arc::clone(identity), Arc::<KeyAccess>::clone(&plane.access));
-    let rpc =
-        Rpc { dispatcher: Arc::clone(&plane.dispatcher), metrics: Arc::clone(&plane.metrics) };
     let routes = Routes::new(registry).add_service(auth).into_axum_router();
-    let routes = routes.fallback_service(FrontDoor::new(Arc::new(rpc)));
+    let routes = routes.fallback_service(FrontDoor::new(Arc::new(Rpc::of(plane))));
     let acceptor = acceptor().map_err(|error| {
         Error::new(portolan::ErrorKind::Unavailable, "TLS cannot be configured").because(error)
     })?;

@@ -50,7 +50,7 @@ const NEVER: [&str; 20] = [
     "x-api-key",
     "x-real-ip",
 ];
-const NEVER_PREFIXES: [&str; 2] = ["h2-", "x-forwarded-"];
+const NEVER_PREFIXES: [&str; 3] = ["h2-", "portolan-", "x-forwarded-"];
 
 /// The most that travels with one call, in headers and in bytes.
 const MAX_HEADERS: usize = 64;
@@ -163,6 +163,7 @@ mod tests {
         assert!(Forward::new(["Authorization"]).unwrap_err().contains("identity"));
         assert!(Forward::new(["x-forwarded-*"]).is_err());
         assert!(Forward::new(["*"]).is_err() && Forward::new(["h2-session"]).is_err());
+        assert!(Forward::new(["portolan-identity"]).is_err());
         let wide = Forward::new(["x-*"]).unwrap();
         assert_eq!(wide.select(&headers(&[("x-forwarded-for", "1"), ("x-real-ip", "1")])), []);
     }

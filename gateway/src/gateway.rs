@@ -38,6 +38,7 @@ use crate::listeners::Listeners;
 use crate::metrics::Metrics;
 use crate::thin::{self, Thin};
 use crate::tls::Tls;
+use crate::vouch::Voucher;
 
 /// A running gateway. Dropping it ends it at once; [`stop`](Self::stop) drains.
 #[derive(Debug)]
@@ -119,6 +120,11 @@ impl Gateway {
         let amqp = bus::caller(config);
         let more = Others { amqp: amqp.as_ref(), easyops: identity.as_ref() };
         let callers = callers(config, &policy, &switchboard, &client, &more)?;
+        let voucher = Voucher::open(config.identity.as_deref(), &config.authorities)?;
+        let callers = Callers {
+            thrift: voucher.sign(callers.thrift),
+            protobuf: voucher.sign(callers.protobuf),
+        };
         let options = channel_options().with_counters(Arc::clone(metrics.channels()));
         let idls = idl::Cache::default();
         let dispatcher = Dispatcher::new(client.clone(), callers, options, idls.clone());
@@ -129,6 +135,7 @@ impl Gateway {
             dispatcher: Arc::clone(&dispatcher),
             idls,
             forward: config.forward()?,
+            voucher: Arc::new(voucher),
             policy,
             terms: config.terms,
             metrics: Arc::clone(&metrics),

@@ -47,12 +47,11 @@ impl Parts {
             dispatcher: Arc::clone(&plane.dispatcher),
             policy: plane.policy.clone(),
         };
-        let dispatcher = Arc::clone(&plane.dispatcher);
         Ok(Self {
             registry: RegistryService::new(Arc::new(asked)),
             switchboard,
             reception: Arc::new(reception),
-            dispatch: Arc::new(Rpc { dispatcher, metrics: Arc::clone(&plane.metrics) }),
+            dispatch: Arc::new(Rpc::of(plane)),
             secret: config.cluster_secret.clone(),
         })
     }

@@ -25,9 +25,11 @@ mod metrics;
 mod problem;
 mod reception;
 mod rpc;
+mod secret_file;
 mod shape;
 mod thin;
 mod tls;
+mod vouch;
 
 pub use crate::config::Config;
 pub use crate::gateway::{Gateway, StartError};

@@ -107,3 +107,28 @@ fn the_registry_of_one_gateway_is_the_backend_of_another() {
     assert_eq!(first.process.terminate(), Some(0));
     assert_eq!(run(&services).0, 4);
 }
+
+#[test]
+fn an_authority_issues_passports_and_overwrites_nothing() {
+    use portolan::identity::{AuthorityKey, Passport, Verifier};
+
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("authority");
+    let file = file.to_str().unwrap();
+    let (code, key, told) = run(&["identity", "authority", file]);
+    assert_eq!(code, 0, "{told}");
+    let secret = std::fs::read_to_string(file).unwrap();
+    assert!(!key.contains(secret.trim()) && !told.contains(secret.trim()));
+    assert_eq!(run(&["identity", "key", file]).1, key);
+    let (code, _, told) = run(&["identity", "authority", file]);
+    assert!(code == 2 && told.contains("stays as it is"), "{code}: {told}");
+    let user = ["identity", "issue", "--authority", file, "--user", "alice", "--role", "admin"];
+    let (code, passport, told) = run(&user);
+    assert_eq!(code, 0, "{told}");
+    let passport = Passport::parse(&passport).unwrap();
+    let verifier = Verifier::trusting([AuthorityKey::parse(&key).unwrap()]);
+    let who = verifier.check(&passport.prove("users", None).unwrap(), "users").unwrap();
+    assert!(who.subject.to_string() == "user:alice" && who.has_role("admin"));
+    assert_eq!(run(&["identity", "issue", "--authority", file]).0, 2, "of whom?");
+    assert_eq!(run(&["identity", "key", "/nowhere"]).0, 1);
+}

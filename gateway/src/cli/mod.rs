@@ -4,6 +4,7 @@ mod call;
 mod connect;
 mod demo;
 mod failure;
+mod identity;
 mod keys;
 mod out;
 mod read;
@@ -52,6 +53,8 @@ enum Command {
     Demo(Box<demo::Args>),
     /// Run a gateway until SIGTERM or Ctrl-C
     Gateway(Box<Flags>),
+    /// Make an authority, and issue passports: who calls whom
+    Identity(identity::Args),
     /// Issue and revoke API keys
     Keys(keys::Args),
     /// Show who offers a service
@@ -86,6 +89,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Connect(args) => connect::run(args).await,
         Command::Demo(args) => demo::run(*args).await,
         Command::Gateway(flags) => run::run(*flags).await,
+        Command::Identity(args) => identity::run(args),
         Command::Keys(args) => keys::run(args, cli.output).await,
         Command::Resolve(args) => read::resolve(args, cli.output).await,
         Command::Services(args) => read::services(args, cli.output).await,

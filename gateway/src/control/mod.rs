@@ -31,6 +31,7 @@ use serde_json::{Map, Value, json};
 use crate::dispatch::Dispatcher;
 use crate::forward::Forward;
 use crate::metrics::Metrics;
+use crate::vouch::Voucher;
 use crate::{json, problem};
 
 /// Everything the control and the data plane work with.
@@ -43,6 +44,7 @@ pub(crate) struct Plane {
     pub(crate) dispatcher: Arc<Dispatcher>,
     pub(crate) idls: idl::Cache,
     pub(crate) forward: Forward,
+    pub(crate) voucher: Arc<Voucher>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) known: KnownInstances,
 }

@@ -13,7 +13,9 @@ use portolan::call::Call;
 use portolan::h2::{API_CONTENT_TYPE, ApiRequest, ApiResponse, ErrorType, Pair, PlatformError};
 
 use super::{Asker, Thin, is_form};
+use crate::dispatch::DispatchError;
 use crate::forward;
+use crate::vouch;
 
 /// The number of the error for a path that names no endpoint.
 const UNMAPPABLE: &str = "15";
@@ -55,6 +57,8 @@ pub(super) async fn call(
     }
     let mut call = Call::new(name, &endpoint, request.write());
     call.headers = thin.plane.forward.select(&head.headers);
+    let vouched = thin.plane.voucher.vouch(&head.headers, &mut call.headers);
+    vouched.map_err(|error| thin.told(&DispatchError::Call(error), &service, &endpoint))?;
     asker.tell(&mut call.headers);
     call.timeout = forward::wait(&head.headers);
     let outcome = thin.plane.dispatcher.as_it_is(call).await;
@@ -78,7 +82,8 @@ fn pairs(form: &[u8], asker: &mut Asker) -> Vec<Pair> {
     pairs
 }
 
-/// `Authorization` and what begins with `X-`, spelled as Go spells them.
+/// `Authorization`, unless it is a passport, and what begins with `X-`, spelled as Go
+/// spells them.
 fn told(headers: &HeaderMap) -> Vec<String> {
     let is_told = |name: &str| {
         name == "authorization"
@@ -87,8 +92,9 @@ fn told(headers: &HeaderMap) -> Vec<String> {
                 && !UNTOLD.contains(&name))
     };
     let told = headers.iter().filter(|(name, _)| is_told(name.as_str()));
-    told.filter_map(|(name, value)| Some(format!("{}: {}", spelled(name), value.to_str().ok()?)))
-        .collect()
+    let told = told.filter_map(|(name, value)| Some((name, value.to_str().ok()?)));
+    let told = told.filter(|(_, value)| vouch::passport(value).is_none());
+    told.map(|(name, value)| format!("{}: {value}", spelled(name))).collect()
 }
 
 /// `x-api-token` as `X-Api-Token`.
@@ -129,6 +135,7 @@ mod tests {
         for name in ["x-api-token", "x-forwarded-for", "x-api-key", "cookie", "authorization"] {
             headers.insert(name, HeaderValue::from_static("v"));
         }
+        headers.append("authorization", HeaderValue::from_static("Bearer portolan_passport_x"));
         let mut lines = told(&headers);
         lines.sort();
         assert_eq!(lines, ["Authorization: v", "X-Api-Token: v"]);

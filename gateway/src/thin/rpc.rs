@@ -16,6 +16,7 @@ use portolan::h2::{Content, ErrorType, PlatformError};
 
 use super::answer::{PROTOBUF, answer, refusal};
 use super::{Asker, Thin};
+use crate::dispatch::DispatchError;
 use crate::forward;
 
 /// What is called, and how it is asked.
@@ -113,9 +114,12 @@ impl Thin {
         let mut call = Call::new(service, &asked.endpoint, asked.body);
         call.content_type = content.as_str().to_owned();
         call.headers = self.plane.forward.select(&head.headers);
+        let told = |error| self.told(&error, &asked.service, &asked.endpoint);
+        let vouched = self.plane.voucher.vouch(&head.headers, &mut call.headers);
+        vouched.map_err(|error| told(DispatchError::Call(error)))?;
         asker.tell(&mut call.headers);
         call.timeout = forward::wait(&head.headers);
         let outcome = self.plane.dispatcher.as_it_is(call).await;
-        outcome.map_err(|error| self.told(&error, &asked.service, &asked.endpoint))
+        outcome.map_err(told)
     }
 }
