@@ -65,6 +65,8 @@ pub use crate::view::{Followed, Picked, Probe, ServiceView, TcpProbe};
 pub use portolan_amqp as h2;
 #[cfg(feature = "grpc")]
 pub use portolan_grpc as grpc;
+#[cfg(feature = "http")]
+pub use portolan_http as http;
 #[cfg(feature = "thrift")]
 pub use portolan_thrift as thrift;
 

@@ -40,7 +40,7 @@ fn running(text: &str) -> String {
 
 /// The crates of this workspace that a manifest names under `[dependencies]`.
 fn own_dependencies(manifest: &Path) -> Vec<String> {
-    const OWN: [&str; 12] = [
+    const OWN: [&str; 13] = [
         "backend-amqp",
         "backend-etcd",
         "backend-memory",
@@ -51,6 +51,7 @@ fn own_dependencies(manifest: &Path) -> Vec<String> {
         "portolan-amqp-link",
         "portolan-gateway",
         "portolan-grpc",
+        "portolan-http",
         "portolan-thrift",
         "registry-api",
     ];
@@ -88,6 +89,7 @@ fn crates_depend_downwards_only() {
         ("transports/amqp", &["portolan-amqp-link", "registry-api"]),
         ("transports/amqp/link", &[]),
         ("transports/grpc", &["registry-api"]),
+        ("transports/http", &["registry-api"]),
         ("transports/thrift", &["registry-api"]),
         (
             ".",
@@ -99,6 +101,7 @@ fn crates_depend_downwards_only() {
                 "backend-sql",
                 "portolan-amqp",
                 "portolan-grpc",
+                "portolan-http",
                 "portolan-thrift",
             ],
         ),
@@ -139,6 +142,7 @@ fn refusals_have_one_place_per_layer() {
     // dialler an address that is not its own, a database's schema and a log a version
     // of the future; the others only translate.
     let allowed = [
+        "registry-api/src/call/error.rs",
         "registry-api/src/error.rs",
         "registry-api/src/guard.rs",
         "backend-amqp/src/pursuit.rs",
@@ -165,6 +169,7 @@ fn refusals_have_one_place_per_layer() {
         "src",
         "transports/amqp/src",
         "transports/grpc/src",
+        "transports/http/src",
         "transports/thrift/src",
         "gateway/src",
     ] {
@@ -238,6 +243,7 @@ fn every_task_has_an_owner() {
         "transports/grpc/src/gateway/stream.rs",
         "transports/grpc/src/host/plain.rs",
         "transports/grpc/src/host/running.rs",
+        "transports/http/src/host.rs",
         "transports/thrift/src/host/mod.rs",
         "transports/thrift/src/host/running.rs",
         "transports/thrift/src/link/mux.rs",
@@ -281,6 +287,7 @@ fn a_stranger_finds_every_crate_and_both_commands() {
         "transports/amqp",
         "transports/amqp/link",
         "transports/grpc",
+        "transports/http",
         "transports/thrift",
         "gateway",
         "conformance-tests",

@@ -30,6 +30,7 @@ fn main() -> ExitCode {
     for manner in wires::thrift::ALL {
         wires.push(Arc::new(manner));
     }
+    wires.push(Arc::new(wires::http::HttpWire));
     wires.push(Arc::new(wires::reverse::ReverseWire));
     wires.push(Arc::new(wires::amqp::AmqpWire::default()));
     conformance_tests::main_with_wires(&targets, &wires, include_str!("../gaps.toml"))

@@ -12,6 +12,7 @@ use portolan::grpc::{
     Forwarder, GrpcCaller, Identity, ReverseCaller, Switchboard, SwitchboardOptions,
 };
 use portolan::h2::AmqpCaller;
+use portolan::http::HttpCaller;
 use portolan::thrift::{RegistryHandler, ThriftCaller, ThriftHost, idl};
 use portolan::{
     AddressPolicy, ChannelOptions, Client, ClientOptions, Clock, Error, InstanceId, KeyAccess,
@@ -269,7 +270,9 @@ fn callers(
     }
     let thrift = ThriftCaller::new(policy.clone(), config.caller_options());
     let direct = GrpcCaller::new(policy.clone(), security);
-    let mut protobuf: Vec<Arc<dyn Caller>> = vec![Arc::new(reverse), Arc::new(direct)];
+    let http = HttpCaller::new(policy.clone());
+    let mut protobuf: Vec<Arc<dyn Caller>> =
+        vec![Arc::new(reverse), Arc::new(direct), Arc::new(http)];
     if let Some(caller) = others.amqp {
         protobuf.push(Arc::<AmqpCaller>::clone(caller));
     }

@@ -6,9 +6,10 @@ mod support;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use portolan::ServiceName;
 use portolan::call::{Call, CallError, Handler, Host, Reply};
+use portolan::http::HttpHost;
 use portolan::thrift::{HostOptions, JsonError, JsonHandler, ThriftHost, idl};
+use portolan::{Client, Service, ServiceName};
 use portolan_gateway::Gateway;
 use serde_json::{Value, json};
 use support::{Answer, connection, gateway, get, post, register, registration, send};
@@ -210,5 +211,56 @@ async fn the_admin_listener_reads_and_shows_no_key() {
     let resolved = get(gateway.admin, "/api/v1/services/Things").await;
     let everything = format!("{services}{resolved:?}{metrics:?}");
     assert!(!everything.contains(&key) && !everything.contains("keys"));
+    gateway.stop().await;
+}
+
+/// Gives back what it is sent, and says what that was.
+#[derive(Debug)]
+struct Mirror;
+
+#[async_trait::async_trait]
+impl Handler for Mirror {
+    async fn handle(&self, call: Call) -> Result<Reply, CallError> {
+        if call.method == "refuse" {
+            return Err(CallError::application("Sad", call.payload));
+        }
+        let mut reply = Reply::new(call.payload);
+        reply.content_type = call.content_type;
+        Ok(reply)
+    }
+}
+
+#[tokio::test]
+async fn a_service_over_http_gets_the_json_as_it_is() {
+    let any = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
+    let gateway = support::start(portolan_gateway::config::Flags {
+        http: any,
+        grpc: any,
+        admin: any,
+        backend: Some("memory:".to_owned()),
+        ..Default::default()
+    })
+    .await;
+    let service = ServiceName::parse("Mirror").unwrap();
+    let host = HttpHost::serve(service, any.unwrap(), Arc::new(Mirror), Default::default());
+    let client = Client::open(&format!("grpc://{}", gateway.grpc)).await.unwrap();
+    let mirror = Service::new("Mirror").unwrap().with_no_auth().with_host(host.await.unwrap());
+    let serving = mirror.join(&client).unwrap();
+    serving.ready();
+    serving.connected().await;
+    let body = json!({"a": [1, "ü"]});
+    let mut answer = post(&gateway, "/Mirror/any", &body).await;
+    for _ in 0..100 {
+        if answer.status == 200 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        answer = post(&gateway, "/Mirror/any", &body).await;
+    }
+    assert_eq!(answer.json(), body, "{answer:?}");
+    assert!(answer.head.contains("application/json"), "{answer:?}");
+    let refused = post(&gateway, "/Mirror/refuse", &body).await;
+    assert_eq!((refused.status, &refused.json()["code"]), (500, &json!("Sad")), "{refused:?}");
+    serving.stop().await.unwrap();
     gateway.stop().await;
 }

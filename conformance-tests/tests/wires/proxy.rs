@@ -1,10 +1,14 @@
 //! A TCP proxy that can cut what goes through it.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
+use async_trait::async_trait;
+use portolan::Offer;
+use portolan::call::Host;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 
 pub(crate) struct Proxy {
@@ -33,6 +37,36 @@ impl Drop for Proxy {
     fn drop(&mut self) {
         self.task.abort();
         self.cut();
+    }
+}
+
+/// A host behind a proxy.
+#[derive(Debug)]
+pub(crate) struct Proxied {
+    pub(crate) host: Box<dyn Host>,
+    pub(crate) offer: Offer,
+    pub(crate) proxies: Arc<Mutex<Vec<Proxy>>>,
+}
+
+impl std::fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Proxy({})", self.address)
+    }
+}
+
+#[async_trait]
+impl Host for Proxied {
+    fn offers(&self) -> Vec<Offer> {
+        vec![self.offer.clone()]
+    }
+
+    fn is_guarded(&self) -> bool {
+        self.host.is_guarded()
+    }
+
+    async fn close(&self) {
+        self.host.close().await;
+        self.proxies.lock().await.clear();
     }
 }
 

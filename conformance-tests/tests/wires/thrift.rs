@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 
-use super::proxy::Proxy;
+use super::proxy::{Proxied, Proxy};
 
 /// A manner of speaking to our host.
 #[derive(Debug)]
@@ -39,36 +39,6 @@ struct ThriftWorld {
     facts: Option<Metadata>,
     caller: Arc<ThriftCaller>,
     proxies: Arc<Mutex<Vec<Proxy>>>,
-}
-
-/// A host behind a proxy.
-#[derive(Debug)]
-struct Proxied {
-    host: ThriftHost,
-    offer: Offer,
-    proxies: Arc<Mutex<Vec<Proxy>>>,
-}
-
-impl std::fmt::Debug for Proxy {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Proxy({})", self.address)
-    }
-}
-
-#[async_trait]
-impl Host for Proxied {
-    fn offers(&self) -> Vec<Offer> {
-        vec![self.offer.clone()]
-    }
-
-    fn is_guarded(&self) -> bool {
-        self.host.is_guarded()
-    }
-
-    async fn close(&self) {
-        self.host.close().await;
-        self.proxies.lock().await.clear();
-    }
 }
 
 #[async_trait]
@@ -117,7 +87,8 @@ impl WireWorld for ThriftWorld {
         };
         let offer = Offer::new(service, address).with_metadata(facts);
         self.proxies.lock().await.push(proxy);
-        Ok(Box::new(Proxied { host, offer, proxies: Arc::clone(&self.proxies) }))
+        let proxies = Arc::clone(&self.proxies);
+        Ok(Box::new(Proxied { host: Box::new(host), offer, proxies }))
     }
 
     fn caller(&self) -> Arc<dyn Caller> {

@@ -186,19 +186,25 @@ async fn protobuf(
     method.read(reply.payload).map(Dispatched::Json).map_err(|error| interface::unfit(&error))
 }
 
+const JSON: &str = "application/json";
+/// How services can be reached that declare no interface.
+const OPAQUE: [Transport; 4] =
+    [Transport::Amqp, Transport::Grpc, Transport::Http, Transport::Reverse];
+
 /// Of a service that has declared no interface, whoever can be reached over gRPC gets
-/// the body as it is. H2's services declare none and take JSON.
+/// the body as it is. H2's services declare none and take JSON, as those over HTTP do.
 async fn opaque(followed: &Followed, request: Request<'_>) -> Result<Dispatched, DispatchError> {
     let known = followed.view().current();
     let offers = known.instances.iter().filter_map(|i| i.offer(request.service));
     let transports: Vec<_> = offers
         .flat_map(|offer| offer.addresses.iter().map(Address::transport))
-        .filter(|one| matches!(one, Transport::Amqp | Transport::Grpc | Transport::Reverse))
+        .filter(|one| OPAQUE.contains(one))
         .collect();
     if transports.is_empty() {
         return Err(DispatchError::Unknown);
     }
     let is_h2 = transports.iter().all(|transport| *transport == Transport::Amqp);
+    let is_http = transports.iter().all(|transport| *transport == Transport::Http);
     let payload = match request.argument {
         None if is_h2 => Bytes::from_static(b"{}"),
         argument => Bytes::from(text_of(argument).into_owned()),
@@ -207,12 +213,12 @@ async fn opaque(followed: &Followed, request: Request<'_>) -> Result<Dispatched,
         .with_idempotent(request.idempotent);
     call.headers = request.headers;
     call.timeout = request.wait;
-    if is_h2 {
-        call.content_type = "application/json".to_owned();
+    if is_h2 || is_http {
+        call.content_type = JSON.to_owned();
     }
     let reply = followed.protobuf.call(call).await.and_then(Reply::whole);
     let reply = reply.map_err(DispatchError::Call)?;
-    match is_h2 {
+    match is_h2 || reply.content_type == JSON {
         true => Ok(Dispatched::Json(reply.payload.into())),
         false => Ok(Dispatched::Opaque(reply.payload)),
     }

@@ -29,6 +29,47 @@ pub enum CallErrorKind {
     Registry(ErrorKind),
 }
 
+/// What the kinds are called between two ends of this project, on every wire.
+const NAMES: [(CallErrorKind, &str); 19] = [
+    (CallErrorKind::Application, "application"),
+    (CallErrorKind::Cancelled, "cancelled"),
+    (CallErrorKind::Framework, "framework"),
+    (CallErrorKind::NoInstance, "no-instance"),
+    (CallErrorKind::UnknownMethod, "unknown-method"),
+    (CallErrorKind::WrongInstance, "wrong-instance"),
+    (CallErrorKind::Registry(ErrorKind::AlreadyExists), "already-exists"),
+    (CallErrorKind::Registry(ErrorKind::Closed), "closed"),
+    (CallErrorKind::Registry(ErrorKind::Compacted), "compacted"),
+    (CallErrorKind::Registry(ErrorKind::Conflict), "conflict"),
+    (CallErrorKind::Registry(ErrorKind::Corrupt), "corrupt"),
+    (CallErrorKind::Registry(ErrorKind::InvalidArgument), "invalid-argument"),
+    (CallErrorKind::Registry(ErrorKind::NotFound), "not-found"),
+    (CallErrorKind::Registry(ErrorKind::Overloaded), "overloaded"),
+    (CallErrorKind::Registry(ErrorKind::PermissionDenied), "permission-denied"),
+    (CallErrorKind::Registry(ErrorKind::Timeout), "timeout"),
+    (CallErrorKind::Registry(ErrorKind::Unauthenticated), "unauthenticated"),
+    (CallErrorKind::Registry(ErrorKind::Unavailable), "unavailable"),
+    (CallErrorKind::Registry(ErrorKind::Unsupported), "unsupported"),
+];
+
+impl CallErrorKind {
+    /// All of them.
+    pub fn all() -> impl Iterator<Item = Self> {
+        NAMES.into_iter().map(|(kind, _)| kind)
+    }
+
+    /// Its name, for the other end of a wire.
+    pub fn name(self) -> &'static str {
+        let known = NAMES.iter().find(|(known, _)| *known == self);
+        known.map_or("framework", |(_, name)| name)
+    }
+
+    /// The kind of a [`name`](Self::name).
+    pub fn named(name: &str) -> Option<Self> {
+        NAMES.iter().find(|(_, known)| *known == name).map(|(kind, _)| *kind)
+    }
+}
+
 /// Why a call failed.
 #[derive(Clone)]
 pub struct CallError {

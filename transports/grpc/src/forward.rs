@@ -20,7 +20,6 @@ use crate::channel::{Security, channel};
 use crate::gateway::Switchboard;
 use crate::registry::{Who, bearer};
 use crate::reverse::MAX_MESSAGE;
-use crate::reverse::message::{kind_name, kind_named};
 use crate::v1;
 use crate::v1::call_response::Outcome;
 use crate::v1::forward_client::ForwardClient;
@@ -101,7 +100,7 @@ fn to_map(headers: Headers) -> BTreeMap<String, String> {
 
 fn failure(error: &CallError) -> v1::Failure {
     v1::Failure {
-        kind: kind_name(error.kind()).to_owned(),
+        kind: error.kind().name().to_owned(),
         message: error.message().to_owned(),
         code: error.code().to_owned(),
         body: error.body().clone(),
@@ -110,7 +109,7 @@ fn failure(error: &CallError) -> v1::Failure {
 }
 
 fn failed(failure: v1::Failure) -> CallError {
-    let error = match kind_named(&failure.kind) {
+    let error = match CallErrorKind::named(&failure.kind) {
         Some(CallErrorKind::Application) => CallError::application(failure.code, failure.body),
         Some(kind) => CallError::new(kind, failure.message),
         None => CallError::new(CallErrorKind::Framework, failure.message),

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
+use registry_api::ServiceName;
 use registry_api::call::{Call, CallError, CallErrorKind, Headers, IDENTITY, Reply};
-use registry_api::{ErrorKind, ServiceName};
 use tonic::Code;
 
 use super::names::{method_of, path_of, split};
@@ -29,28 +29,6 @@ pub(crate) const CANCEL: &str = "/portolan/cancel";
 pub(crate) const WINDOW: &str = "/portolan/window";
 /// How many results of a stream may be under way that nobody has read.
 pub(crate) const AHEAD: usize = 16;
-
-/// Kinds that have no gRPC code of their own, or share one with applications.
-const KINDS: [(CallErrorKind, &str); 18] = [
-    (CallErrorKind::Application, "application"),
-    (CallErrorKind::Cancelled, "cancelled"),
-    (CallErrorKind::Framework, "framework"),
-    (CallErrorKind::NoInstance, "no-instance"),
-    (CallErrorKind::UnknownMethod, "unknown-method"),
-    (CallErrorKind::WrongInstance, "wrong-instance"),
-    (CallErrorKind::Registry(ErrorKind::AlreadyExists), "already-exists"),
-    (CallErrorKind::Registry(ErrorKind::Closed), "closed"),
-    (CallErrorKind::Registry(ErrorKind::Conflict), "conflict"),
-    (CallErrorKind::Registry(ErrorKind::Corrupt), "corrupt"),
-    (CallErrorKind::Registry(ErrorKind::InvalidArgument), "invalid-argument"),
-    (CallErrorKind::Registry(ErrorKind::NotFound), "not-found"),
-    (CallErrorKind::Registry(ErrorKind::Overloaded), "overloaded"),
-    (CallErrorKind::Registry(ErrorKind::PermissionDenied), "permission-denied"),
-    (CallErrorKind::Registry(ErrorKind::Timeout), "timeout"),
-    (CallErrorKind::Registry(ErrorKind::Unauthenticated), "unauthenticated"),
-    (CallErrorKind::Registry(ErrorKind::Unavailable), "unavailable"),
-    (CallErrorKind::Registry(ErrorKind::Unsupported), "unsupported"),
-];
 
 /// What an end means by "it went well".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,7 +153,7 @@ pub(crate) fn to_response(
             response.status_code = number(status::code_of(&error));
             response.error_message = error.message().to_owned();
             if exact {
-                response.headers.insert(KIND.to_owned(), kind_name(error.kind()).to_owned());
+                response.headers.insert(KIND.to_owned(), error.kind().name().to_owned());
                 response.headers.insert(CODE.to_owned(), error.code().to_owned());
                 response.payload = error.body().clone();
             }
@@ -189,7 +167,7 @@ pub(crate) fn to_outcome(mut response: ForwardResponse) -> Result<Reply, CallErr
     let told = response.headers.remove(KIND);
     let code = response.headers.remove(CODE).unwrap_or_default();
     let message = response.error_message;
-    if let Some(kind) = told.as_deref().and_then(kind_named) {
+    if let Some(kind) = told.as_deref().and_then(CallErrorKind::named) {
         return Err(match kind {
             CallErrorKind::Application => CallError::application(code, response.payload),
             kind => CallError::new(kind, message),
@@ -229,14 +207,6 @@ pub(crate) fn id_of_beginning(begun: &Bytes) -> Option<(bool, String)> {
     Some((is_request, std::str::from_utf8(left.get(..length)?).ok()?.to_owned()))
 }
 
-pub(crate) fn kind_name(kind: CallErrorKind) -> &'static str {
-    KINDS.iter().find(|(known, _)| *known == kind).map_or("framework", |(_, name)| name)
-}
-
-pub(crate) fn kind_named(name: &str) -> Option<CallErrorKind> {
-    KINDS.iter().find(|(_, known)| *known == name).map(|(kind, _)| *kind)
-}
-
 #[cfg(test)]
 mod tests {
     use prost::Message;
@@ -266,7 +236,7 @@ mod tests {
 
     #[test]
     fn every_kind_arrives_between_ends_of_ours_and_statuses_among_others() {
-        for (kind, _) in KINDS {
+        for kind in CallErrorKind::all() {
             let error = match kind {
                 CallErrorKind::Application => {
                     CallError::application("Sad", Bytes::from_static(b"b"))
