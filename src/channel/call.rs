@@ -256,6 +256,10 @@ impl Sign {
             CallErrorKind::Framework | CallErrorKind::WrongInstance => Self::Broken,
             CallErrorKind::Registry(kind) => match kind {
                 ErrorKind::Overloaded => Self::Busy,
+                // An answer to this caller, and well for others; but what was not run is
+                // an address that may not be dialled.
+                ErrorKind::Unauthenticated => Self::Fine,
+                ErrorKind::PermissionDenied if error.may_have_run() => Self::Fine,
                 ErrorKind::Closed
                 | ErrorKind::Corrupt
                 | ErrorKind::PermissionDenied

@@ -107,6 +107,21 @@ async fn one_that_keeps_failing_is_left_alone_and_comes_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn callers_who_may_not_make_nobody_suspect() {
+    for kind in [ErrorKind::PermissionDenied, ErrorKind::Unauthenticated] {
+        let servers = Servers::start(10).await;
+        let channel = servers.channel(ChannelOptions::default()).await;
+        servers.set_all(Does::Forbid(kind));
+        assert_eq!(failures(&channel, 200).await, 200);
+        assert_eq!(servers.calls().values().sum::<u32>(), 200, "{kind:?}: each is told once");
+        servers.set_all(FAST);
+        assert_eq!(failures(&channel, 20).await, 0, "{kind:?}: those who may are served");
+        let picked = channel.explain().iter().filter(|one| one.verdict == Verdict::Picked).count();
+        assert_eq!(picked, 10, "{kind:?}: {:?}", channel.explain());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn when_most_fail_everybody_is_still_asked() {
     let servers = Servers::start(10).await;
     let options = ChannelOptions::default().with_retry(Retry::never());

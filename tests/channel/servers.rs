@@ -23,6 +23,8 @@ pub(crate) enum Does {
     Answer(Duration),
     /// Answers with an error of the application.
     Decline,
+    /// Answers that this caller may not.
+    Forbid(ErrorKind),
     /// Refuses before it runs anything.
     Refuse,
     /// Loses the connection when the call may have run.
@@ -139,6 +141,7 @@ impl Caller for Servers {
             match does {
                 Does::Answer(after) => tokio::time::sleep(after).await,
                 Does::Decline => return Err(CallError::application("No", Vec::new().into())),
+                Does::Forbid(kind) => return Err(CallError::new(kind.into(), "you may not")),
                 Does::Refuse => return Err(lost("refused").not_run()),
                 Does::Lose => return Err(lost("lost")),
                 Does::Work(_) => SystemClock.sleep_until(free).await,
