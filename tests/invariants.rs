@@ -223,6 +223,7 @@ fn every_task_has_an_owner() {
         "gateway/src/etcd_v2/follow.rs",
         "conformance-tests/src/proxy.rs",
         "conformance-tests/src/mutants/tell.rs",
+        "examples/tcp_service.rs",
         "examples/tonic_channel.rs",
         "gateway/src/cli/demo/mod.rs",
         "gateway/src/cli/run.rs",

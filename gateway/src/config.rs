@@ -50,6 +50,12 @@ pub struct Config {
     pub easyops: Option<SocketAddr>,
     /// The key of their cloud.
     pub easyops_key: PathBuf,
+    /// How often their servers are asked how they are.
+    pub easyops_probe: Duration,
+    /// Their registries that are asked for what is not here.
+    pub easyops_upstream: Vec<String>,
+    /// Where servers without a registry leave files, if those are read.
+    pub easyops_standalone: Option<PathBuf>,
     /// The passport that the gateway's calls are made with, if they say who makes them.
     pub identity: Option<PathBuf>,
     /// Whose passports of users count here.
@@ -156,6 +162,23 @@ pub struct Flags {
     /// all gateways of a registry [default: portolan-easyops.key]
     #[arg(long, value_name = "FILE", env = "PORTOLAN_EASYOPS_KEY")]
     pub easyops_key: Option<PathBuf>,
+    /// How often their servers are asked how they are; one that fails to say so more than
+    /// ten times in all is taken out [default: 30s]
+    #[arg(long, value_name = "DURATION", env = "PORTOLAN_EASYOPS_PROBE", value_parser = humantime::parse_duration)]
+    pub easyops_probe: Option<Duration>,
+    /// Ask this registry of go-easyops, by its TLS port, for what is not here; may be
+    /// repeated
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        env = "PORTOLAN_EASYOPS_UPSTREAM",
+        value_delimiter = ','
+    )]
+    pub easyops_upstream: Option<Vec<String>>,
+    /// Let servers join that run with -ge_standalone on this machine and leave files in
+    /// this directory; theirs is /tmp/local_registry [default: files are not read]
+    #[arg(long, value_name = "DIR", env = "PORTOLAN_EASYOPS_STANDALONE")]
+    pub easyops_standalone: Option<PathBuf>,
     /// Say in calls who makes them: the gateway, by the passport in this file, which
     /// `portolan identity issue --service` prints
     #[arg(long, value_name = "FILE", env = "PORTOLAN_IDENTITY")]
@@ -230,6 +253,10 @@ struct File {
     hprose: Option<bool>,
     easyops: Option<SocketAddr>,
     easyops_key: Option<PathBuf>,
+    #[serde(default, with = "humantime_serde::option")]
+    easyops_probe: Option<Duration>,
+    easyops_upstream: Option<Vec<String>>,
+    easyops_standalone: Option<PathBuf>,
     identity: Option<PathBuf>,
     authority: Option<Vec<String>>,
     amqp: Option<String>,
@@ -293,6 +320,12 @@ impl Config {
                 .easyops_key
                 .or(file.easyops_key)
                 .unwrap_or_else(|| "portolan-easyops.key".into()),
+            easyops_probe: flags
+                .easyops_probe
+                .or(file.easyops_probe)
+                .unwrap_or(portolan::grpc::PROBED_EVERY),
+            easyops_upstream: flags.easyops_upstream.or(file.easyops_upstream).unwrap_or_default(),
+            easyops_standalone: flags.easyops_standalone.or(file.easyops_standalone),
             identity: flags.identity.or(file.identity),
             authorities: authorities(flags.authority.or(file.authority))?,
             amqp: amqp.map_err(|error| format!("amqp: {error}"))?,
@@ -321,6 +354,10 @@ impl Config {
         }
         if !config.authorities.is_empty() && config.identity.is_none() {
             return Err("authority: needs the gateway's own passport: set identity".to_owned());
+        }
+        let more = !config.easyops_upstream.is_empty() || config.easyops_standalone.is_some();
+        if more && config.easyops.is_none() {
+            return Err("easyops-upstream, easyops-standalone: need easyops beside them".to_owned());
         }
         config.check_listeners()?;
         config.address_policy().map_err(|error| error.to_string())?;

@@ -14,10 +14,11 @@ use hyper::body::Incoming;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use portolan::access::Desk;
-use portolan::grpc::{EasyopsAuth, EasyopsRegistry, Ends, FrontDoor, Here, Identity};
-use portolan::{Error, GuestAccess, Guests, KeyAccess, Owner, Registry, Result};
+use portolan::grpc::{EasyopsAuth, EasyopsRegistry, Ends, FrontDoor, Here, Identity, Upstreams};
+use portolan::{Error, GuestAccess, Guests, KeyAccess, Owner, Registry, Result, SystemClock};
 use rustls::ServerConfig;
 use rustls::pki_types::PrivatePkcs8KeyDer;
+use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tonic::service::Routes;
 
@@ -54,13 +55,19 @@ pub(crate) fn identity(file: &Path) -> Result<Arc<Identity>> {
     Ok(Arc::new(Identity::read(&key, SERVICE)?))
 }
 
+/// The listeners, and what looks after those that registered: it ends with this.
+pub(crate) struct Easyops {
+    pub(crate) serving: [Serving; 2],
+    pub(crate) tasks: JoinSet<()>,
+}
+
 /// Serves both ports; the second is the next one to the first.
 pub(crate) fn serve(
     config: &Config,
     plane: &Arc<Plane>,
     identity: &Arc<Identity>,
     [plain, tls]: [Listener; 2],
-) -> Result<[Serving; 2]> {
+) -> Result<Easyops> {
     let here = Here {
         advertise: config.advertise.clone(),
         tls_port: tls.address.port(),
@@ -70,18 +77,33 @@ pub(crate) fn serve(
     let access = guests(&plane.access)?;
     let desk = Desk::new(access)
         .with_namespace(namespace.clone(), Arc::<dyn Registry>::clone(&plane.registry));
-    let registry = EasyopsRegistry::service(Arc::clone(&plane.registry), namespace, desk, here);
+    let registry = EasyopsRegistry::new(Arc::clone(&plane.registry), namespace, desk, here);
+    let registry = Arc::new(match &config.easyops_upstream[..] {
+        [] => registry,
+        places => registry.with_upstreams(Upstreams::new(
+            places,
+            plane.policy.clone(),
+            Arc::clone(identity),
+            Arc::new(SystemClock),
+        )?),
+    });
+    let mut tasks = JoinSet::new();
+    tasks.spawn(Arc::clone(&registry).probe(config.easyops_probe));
+    if let Some(directory) = &config.easyops_standalone {
+        tasks.spawn(Arc::clone(&registry).read_standalone(directory.clone()));
+    }
     let auth = EasyopsAuth::service(Arc::clone(identity), Arc::<KeyAccess>::clone(&plane.access));
-    let routes = Routes::new(registry).add_service(auth).into_axum_router();
+    let routes = Routes::new(registry.service()).add_service(auth).into_axum_router();
     let routes = routes.fallback_service(FrontDoor::new(Arc::new(Rpc::of(plane))));
     let acceptor = acceptor().map_err(|error| {
         Error::new(portolan::ErrorKind::Unavailable, "TLS cannot be configured").because(error)
     })?;
     let secure = Secure { acceptor, only: true };
-    Ok([
+    let serving = [
         plain.serve_with(WithEnds::new(routes.clone())),
         tls.with_tls(Some(secure)).serve_with(WithEnds::new(routes)),
-    ])
+    ];
+    Ok(Easyops { serving, tasks })
 }
 
 /// Nobody shows a key here, so whoever comes is a guest: it may serve what belongs to

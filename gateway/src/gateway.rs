@@ -19,6 +19,7 @@ use portolan::{
     Membership, OpenAccess, Opener, Registry, SystemClock, TcpProbe, Timeouts, Wires,
 };
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tonic_health::server::HealthReporter;
 use uuid::Uuid;
@@ -61,6 +62,7 @@ pub struct Gateway {
     reporter: HealthReporter,
     presence: Membership,
     switchboard: Switchboard,
+    _tasks: JoinSet<()>,
     _tls: Option<Tls>,
     _hprose: Option<etcd_v2::Following>,
 }
@@ -155,8 +157,11 @@ impl Gateway {
             grpc::router(Parts::new(config, grpc_address, &plane, &client, switchboard.clone())?)
                 .await;
         let mut serving = Vec::new();
+        let mut tasks = JoinSet::new();
         if let (Some(both), Some(identity)) = (easyops, &identity) {
-            serving.extend(easyops::serve(config, &plane, identity, both)?);
+            let easyops = easyops::serve(config, &plane, identity, both)?;
+            serving.extend(easyops.serving);
+            tasks = easyops.tasks;
         }
         let tls = config.grpc_tls.clone().map(Tls::open).transpose();
         let tls = tls.map_err(|error| StartError::Bind("grpc", grpc_address, error))?;
@@ -182,6 +187,7 @@ impl Gateway {
             reporter,
             presence: client.join(own),
             switchboard,
+            _tasks: tasks,
             _tls: tls,
             _hprose: hprose,
         })

@@ -232,7 +232,8 @@ impl Handler for Mirror {
 
 #[tokio::test]
 async fn a_service_over_http_gets_the_json_as_it_is() {
-    let any = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
+    let free = SocketAddr::from(([127, 0, 0, 1], 0));
+    let any = Some(free);
     let gateway = support::start(portolan_gateway::config::Flags {
         http: any,
         grpc: any,
@@ -242,7 +243,7 @@ async fn a_service_over_http_gets_the_json_as_it_is() {
     })
     .await;
     let service = ServiceName::parse("Mirror").unwrap();
-    let host = HttpHost::serve(service, any.unwrap(), Arc::new(Mirror), Default::default());
+    let host = HttpHost::serve(service, free, Arc::new(Mirror), Default::default());
     let client = Client::open(&format!("grpc://{}", gateway.grpc)).await.unwrap();
     let mirror = Service::new("Mirror").unwrap().with_no_auth().with_host(host.await.unwrap());
     let serving = mirror.join(&client).unwrap();

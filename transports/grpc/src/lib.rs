@@ -35,7 +35,9 @@ pub(crate) use self::generated::v1;
 pub use crate::caller::{Elsewhere, ReverseCaller};
 pub use crate::channel::{Security, channel, endpoint};
 pub use crate::direct::GrpcCaller;
-pub use crate::easyops::{EasyopsAuth, EasyopsRegistry, Ends, Here, Identity};
+pub use crate::easyops::{
+    EasyopsAuth, EasyopsRegistry, Ends, Here, Identity, PROBED_EVERY, STANDALONE, Upstreams,
+};
 pub use crate::forward::{ClusterSecret, FindGateway, Forwarded, Forwarder};
 pub use crate::front::FrontDoor;
 pub use crate::gateway::{Presence, Reception, ReverseService, Switchboard, SwitchboardOptions};

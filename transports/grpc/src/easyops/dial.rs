@@ -37,15 +37,7 @@ pub(crate) struct Dial {
 
 impl Dial {
     pub(crate) fn new(identity: Arc<Identity>) -> io::Result<Self> {
-        let provider = Arc::new(default_provider());
-        let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions()
-            .map_err(io::Error::other)?;
-        let anyone = Arc::new(Anyone(provider));
-        let mut config =
-            config.dangerous().with_custom_certificate_verifier(anyone).with_no_client_auth();
-        config.alpn_protocols = vec![b"h2".to_vec()];
-        Ok(Self { tls: TlsConnector::from(Arc::new(config)), identity })
+        Ok(Self { tls: anybody(b"h2")?, identity })
     }
 
     /// TLS over an open connection.
@@ -63,6 +55,19 @@ impl Dial {
             headers.insert(name, value);
         }
     }
+}
+
+/// TLS to whoever is there, to speak this protocol.
+pub(super) fn anybody(protocol: &[u8]) -> io::Result<TlsConnector> {
+    let provider = Arc::new(default_provider());
+    let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?;
+    let anyone = Arc::new(Anyone(provider));
+    let mut config =
+        config.dangerous().with_custom_certificate_verifier(anyone).with_no_client_auth();
+    config.alpn_protocols = vec![protocol.to_vec()];
+    Ok(TlsConnector::from(Arc::new(config)))
 }
 
 /// Believes any certificate: all servers share one whose key is public. It keeps

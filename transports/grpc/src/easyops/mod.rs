@@ -8,15 +8,21 @@
 mod auth;
 mod dial;
 mod identity;
+mod probe;
 mod record;
 mod registry;
+mod standalone;
+mod upstream;
 
 use std::net::SocketAddr;
 
 pub use self::auth::EasyopsAuth;
 pub(crate) use self::dial::Dial;
 pub use self::identity::Identity;
+pub use self::probe::PROBED_EVERY;
 pub use self::registry::{EasyopsRegistry, Here};
+pub use self::standalone::STANDALONE;
+pub use self::upstream::Upstreams;
 pub(crate) use crate::generated::easyops::registry as wire;
 pub(crate) use crate::generated::easyops::{auth as wire_auth, common, goeasyops};
 

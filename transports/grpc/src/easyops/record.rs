@@ -66,6 +66,21 @@ pub(super) fn spec(request: &RegisterServiceRequest, host: &str) -> Result<Insta
     Ok(InstanceSpec::new(InstanceId::parse(&id)?, [offer]).with_terms(terms).with_phase(phase))
 }
 
+/// Whether an instance says how it is where it is asked.
+pub(super) fn has_status(spec: &InstanceSpec) -> bool {
+    let apis = spec.offers.first().and_then(|offer| offer.metadata.get(APIS));
+    let status = Apitype::Status.as_str_name();
+    apis.unwrap_or_default().split(',').any(|api| api == status)
+}
+
+/// The host and the port of an instance.
+pub(super) fn place(spec: &InstanceSpec) -> Option<(String, u16)> {
+    match spec.offers.first()?.addresses.first()?.target() {
+        Where::Host { host, port } => Some((host.to_owned(), port)),
+        Where::Queue(_) | Where::Connection { .. } => None,
+    }
+}
+
 /// What an instance says of itself; nothing where it says nothing.
 pub(super) fn phase(health: Health) -> Option<Phase> {
     match health {

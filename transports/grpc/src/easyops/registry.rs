@@ -7,15 +7,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use registry_api::access::{Asker, Credential, Desk};
 use registry_api::{
-    AddressPolicy, Beat, BeatOutcome, Error, ErrorKind, InstanceSpec, Namespace, Query, Registry,
-    Result, ServiceName, View,
+    AddressPolicy, Beat, BeatOutcome, Error, ErrorKind, InstanceRef, InstanceSpec, Namespace,
+    Query, Registry, Result, ServiceName, View,
 };
 use tonic::{Extensions, Request, Response, Status};
 
 use super::record::{Record, phase, spec};
+use super::upstream::Upstreams;
 use super::wire::registry_server::{Registry as Wire, RegistryServer};
 use super::wire::*;
-use super::{Ends, common};
+use super::{Ends, common, probe};
 use crate::status;
 
 /// Where this registry itself is found, and what may join it.
@@ -36,6 +37,7 @@ pub struct EasyopsRegistry {
     namespace: Namespace,
     desk: Desk,
     here: Here,
+    upstreams: Option<Upstreams>,
     /// What was registered last by whom, so that the same again is a beat.
     known: Mutex<HashMap<String, (InstanceSpec, Beat)>>,
 }
@@ -46,15 +48,54 @@ const OWN: [&str; 2] = ["registry.Registry", "auth.AuthenticationService"];
 const MAX_KNOWN: usize = 100_000;
 
 impl EasyopsRegistry {
-    /// The service, as `tonic` serves it. `desk` says who may join with what; nobody
-    /// shows a credential.
-    pub fn service(
-        registry: Arc<dyn Registry>,
-        namespace: Namespace,
-        desk: Desk,
-        here: Here,
-    ) -> RegistryServer<Self> {
-        RegistryServer::new(Self { registry, namespace, desk, here, known: Mutex::default() })
+    /// Over `registry`. `desk` says who may join with what; nobody shows a credential.
+    pub fn new(registry: Arc<dyn Registry>, namespace: Namespace, desk: Desk, here: Here) -> Self {
+        let (upstreams, known) = Default::default();
+        Self { registry, namespace, desk, here, upstreams, known }
+    }
+
+    /// Asks these for what is not here.
+    #[must_use]
+    pub fn with_upstreams(mut self, upstreams: Upstreams) -> Self {
+        self.upstreams = Some(upstreams);
+        self
+    }
+
+    /// The service, as `tonic` serves it.
+    pub fn service(self: &Arc<Self>) -> RegistryServer<Self> {
+        RegistryServer::from_arc(Arc::clone(self))
+    }
+
+    /// The lives that registered here and say how they are, and where they are asked.
+    pub(super) fn probed(&self) -> Vec<(InstanceRef, String, u16)> {
+        let known = self.known();
+        let each = known.values().filter_map(|(spec, beat)| {
+            let (host, port) = probe::target(spec)?;
+            Some((InstanceRef { id: spec.id.clone(), epoch: beat.epoch }, host, port))
+        });
+        each.collect()
+    }
+
+    /// Takes one life away.
+    pub(super) async fn take_out(&self, life: &InstanceRef) {
+        match self.registry.disconnect(std::slice::from_ref(life)).await {
+            Ok(()) => drop(self.known().remove(life.id.as_str())),
+            Err(error) => tracing::warn!(%error, id = %life.id, "it cannot be taken out"),
+        }
+    }
+
+    /// Takes away what registered so from here, if it did.
+    pub(super) async fn forget(
+        &self,
+        request: &RegisterServiceRequest,
+        remote: SocketAddr,
+    ) -> Result<()> {
+        let id = spec(request, &self.host_of(remote.ip()))?.id;
+        let life = self.known().get(id.as_str()).map(|(_, beat)| beat.epoch);
+        if let Some(epoch) = life {
+            self.take_out(&InstanceRef { id, epoch }).await;
+        }
+        Ok(())
     }
 
     fn asker(&self) -> Result<Asker<'_>> {
@@ -74,7 +115,11 @@ impl EasyopsRegistry {
         }
     }
 
-    async fn register(&self, request: RegisterServiceRequest, remote: SocketAddr) -> Result<()> {
+    pub(super) async fn register(
+        &self,
+        request: RegisterServiceRequest,
+        remote: SocketAddr,
+    ) -> Result<()> {
         let host = self.host_of(remote.ip());
         let mut spec = spec(&request, &host)?;
         if let (Ok(ip), Ok(port)) = (host.parse::<IpAddr>(), u16::try_from(request.port)) {
@@ -143,10 +188,14 @@ impl EasyopsRegistry {
             return Ok(vec![self.own(name, ends)]);
         }
         let Ok(service) = ServiceName::parse(name) else { return Ok(Vec::new()) };
-        match self.registry.resolve(&Query::service(service)).await {
-            Ok(view) => Ok(records(&view).filter_map(|record| record.target(api)).collect()),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
-            Err(error) => Err(error),
+        let here: Vec<_> = match self.registry.resolve(&Query::service(service)).await {
+            Ok(view) => records(&view).filter_map(|record| record.target(api)).collect(),
+            Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        match &self.upstreams {
+            Some(upstreams) if here.is_empty() => Ok(upstreams.targets(name, api).await),
+            _ => Ok(here),
         }
     }
 
