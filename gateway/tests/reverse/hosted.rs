@@ -15,7 +15,7 @@ use futures_util::{StreamExt, stream};
 use greeter::greeter_client::GreeterClient;
 use greeter::greeter_server::{Greeter, GreeterServer};
 use greeter::{Hello, Reply};
-use portolan::call::Host;
+use portolan::call::{Call, CallError, Handler, Host, Reply as CallReply};
 use portolan::grpc::{
     ReverseOptions, ReverseServer, ReverseState, RoutesHandler, Security, channel,
 };
@@ -94,6 +94,39 @@ async fn a_greeter_is_hosted_unchanged() {
     server.close().await;
     let gone = client.say_hello(hello("you", 0)).await.unwrap_err();
     assert_eq!(gone.code(), Code::Unavailable);
+    gateway.stop().await;
+}
+
+/// Takes calls, and never ends one.
+#[derive(Debug, Default)]
+struct Stuck(tokio::sync::Notify);
+
+#[async_trait::async_trait]
+impl Handler for Stuck {
+    async fn handle(&self, _: Call) -> Result<CallReply, CallError> {
+        self.0.notify_one();
+        std::future::pending().await
+    }
+}
+
+#[tokio::test]
+async fn who_is_dropped_is_gone_at_once_and_so_are_its_calls() {
+    let gateway = open_gateway().await;
+    let stuck = Arc::new(Stuck::default());
+    let handler: Arc<Stuck> = Arc::clone(&stuck);
+    let door = channel(&gateway.grpc.to_string(), &Security::Plaintext).unwrap();
+    let service = vec![ServiceName::parse("stuck.Service").unwrap()];
+    let server = ReverseServer::start(service, vec![door], handler, ReverseOptions::default());
+    server.connected().await;
+    let at = gateway.grpc;
+    let call = || async move { super::peer::call(at, "/stuck.Service/Wait", &[], b"").await };
+    let waiting = tokio::spawn(call());
+    stuck.0.notified().await;
+    drop(server);
+    let ended = timeout(Duration::from_secs(2), waiting).await;
+    assert!(ended.expect("the gateway is not told").unwrap().is_err());
+    let next = timeout(Duration::from_secs(2), call()).await;
+    assert!(next.expect("the gateway goes on calling nobody").is_err());
     gateway.stop().await;
 }
 

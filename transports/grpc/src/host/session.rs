@@ -273,6 +273,15 @@ impl<'a> Session<'a> {
     }
 }
 
+/// A gateway is told also where nobody had the time to say so: HTTP/2 goes on sending
+/// a question whose asker is gone.
+impl Drop for Session<'_> {
+    fn drop(&mut self) {
+        self.outbox.clear();
+        self.outbox.close(Status::ok(""));
+    }
+}
+
 /// One call of those a host takes at a time.
 struct Slot(Arc<Shared>);
 
