@@ -15,10 +15,9 @@ use std::sync::Arc;
 
 use greeter::greeter_server::{Greeter, GreeterServer};
 use greeter::{Hello, Reply};
-use portolan::ServiceName;
 use portolan::access::Credential;
-use portolan::call::Host;
 use portolan::grpc::{ReverseOptions, ReverseServer, RoutesHandler, Security, channel};
+use portolan::{Service, ServiceName};
 use tonic::codegen::BoxStream;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
@@ -52,7 +51,6 @@ async fn main() -> portolan::Result<()> {
     );
     server.connected().await;
     println!("connected to {gateway}; Ctrl-C ends");
-    let _ = tokio::signal::ctrl_c().await; // Ends in any case.
-    server.close().await;
-    Ok(())
+    // The gateway joins the registry for it.
+    Service::new("greeter.Greeter")?.with_no_auth().with_host(server).alone()?.run().await
 }

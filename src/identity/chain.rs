@@ -1,5 +1,7 @@
 //! Who began a call and through whom it came, link by link.
 
+use std::sync::Arc;
+
 use registry_api::call::{Identity, Subject};
 
 use super::authority::AuthorityKey;
@@ -19,7 +21,7 @@ const MAX_CHAIN: usize = 8 * 1024;
 /// A chain that is true, and until when it is.
 #[derive(Debug)]
 pub(super) struct Checked {
-    pub(super) identity: Identity,
+    pub(super) identity: Arc<Identity>,
     pub(super) audience: String,
     pub(super) until: u64,
 }
@@ -57,7 +59,8 @@ pub(super) fn check(
         }
     }
     let (Some(subject), Some(audience)) = (begun, audience) else { return Err(Refusal::Malformed) };
-    Ok(Checked { identity: Identity::new(subject, via), audience, until })
+    let identity = Arc::new(Identity::new(subject, via));
+    Ok(Checked { identity, audience, until })
 }
 
 /// What an authority says of a holder.

@@ -73,8 +73,15 @@ const QUIET: u64 = 60;
 
 impl Refusals {
     pub(super) fn count(&self, refusal: Refusal, service: &str, method: &str, now: u64) {
-        let Some(refused) = Refusal::ALL.iter().position(|one| *one == refusal) else { return };
-        let refused = &self.0[refused];
+        if let Some(count) = self.is_to_be_told(refusal, now) {
+            let reason = refusal.name();
+            tracing::warn!(reason, service, method, count, "a call was refused");
+        }
+    }
+
+    /// How many there were, where the log was told long ago.
+    fn is_to_be_told(&self, refusal: Refusal, now: u64) -> Option<u64> {
+        let refused = &self.0[Refusal::ALL.iter().position(|one| *one == refusal)?];
         let count = refused.count.fetch_add(1, Ordering::Relaxed) + 1;
         let told = refused.told.load(Ordering::Relaxed);
         let is_due = told == 0 || now.saturating_sub(told) >= QUIET;
@@ -82,10 +89,7 @@ impl Refusals {
             let (was, is) = (Ordering::Relaxed, Ordering::Relaxed);
             refused.told.compare_exchange(told, now, was, is).is_ok()
         };
-        if is_due && is_ours() {
-            let reason = refusal.name();
-            tracing::warn!(reason, service, method, count, "a call was refused");
-        }
+        (is_due && is_ours()).then_some(count)
     }
 
     /// As Prometheus' text format has it.
@@ -99,5 +103,33 @@ impl Refusals {
             format!("{name}{{reason=\"{}\"}} {count}\n", refusal.name())
         });
         head + &lines.collect::<String>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_is_counted_and_the_log_is_told_once_a_minute() {
+        let (refusals, now) = (Refusals::default(), 2_000_000_000);
+        assert_eq!(refusals.is_to_be_told(Refusal::Forged, now), Some(1));
+        for second in 0..QUIET {
+            assert_eq!(refusals.is_to_be_told(Refusal::Forged, now + second), None);
+        }
+        assert_eq!(refusals.is_to_be_told(Refusal::Role, now), Some(1), "each reason by itself");
+        assert_eq!(refusals.is_to_be_told(Refusal::Forged, now + QUIET), Some(62));
+        let told = refusals.metrics();
+        assert!(told.contains("{reason=\"forged\"} 62\n"), "{told}");
+        assert!(told.contains("{reason=\"missing\"} 0\n"), "{told}");
+    }
+
+    #[test]
+    fn only_a_role_is_a_matter_of_rights() {
+        for refusal in Refusal::ALL {
+            let kind = refusal.error().kind();
+            let denied = kind == ErrorKind::PermissionDenied.into();
+            assert_eq!(denied, refusal == Refusal::Role, "{refusal:?}");
+        }
     }
 }

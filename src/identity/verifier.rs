@@ -67,7 +67,8 @@ impl Verifier {
         all.into_iter().fold(self, |verifier, (method, role)| verifier.with_role(method, role))
     }
 
-    /// Lets anybody call a method, known or not.
+    /// Lets anybody call a method, known or not. Its name is as it is called, with the
+    /// interface where gRPC's service has another name: `pkg.Service/Method`.
     #[must_use]
     pub fn with_no_auth(mut self, method: impl Into<String>) -> Self {
         self.open.insert(method.into());
@@ -83,9 +84,9 @@ impl Verifier {
     /// Who proves to call the service `audience`.
     ///
     /// Errors: `Unauthenticated` for what proves nothing.
-    pub fn check(&self, proof: &str, audience: &str) -> Result<Identity, CallError> {
+    pub fn check(&self, proof: &str, audience: &str) -> Result<Arc<Identity>, CallError> {
         let checked = self.checked(proof, audience, token::now());
-        checked.map(|checked| checked.identity.clone()).map_err(Refusal::error)
+        checked.map(|checked| Arc::clone(&checked.identity)).map_err(Refusal::error)
     }
 
     /// The refusals so far, as Prometheus' text format has them.
@@ -129,22 +130,29 @@ impl Verifier {
     }
 
     /// Who makes a call, where somebody has to.
-    fn judge(&self, call: &Call, now: u64) -> Result<Option<Identity>, Refusal> {
+    fn judge(&self, call: &Call, now: u64) -> Result<Option<Arc<Identity>>, Refusal> {
         let is_open = self.open.contains(&call.method);
         let Some(proof) = call.header(IDENTITY) else {
             return if is_open { Ok(None) } else { Err(Refusal::Missing) };
         };
         let identity = match self.checked(proof, call.service.as_str(), now) {
-            Ok(checked) => checked.identity.clone(),
+            Ok(checked) => Arc::clone(&checked.identity),
             // Anybody is welcome, and is nobody.
             Err(_) if is_open => return Ok(None),
             Err(refusal) => return Err(refusal),
         };
         let may = |roles: &Vec<String>| roles.iter().any(|role| identity.has_role(role));
-        match is_open || self.roles.get(&call.method).is_none_or(may) {
+        match is_open || self.roles_of(&call.method).is_none_or(may) {
             true => Ok(Some(identity)),
             false => Err(Refusal::Role),
         }
+    }
+
+    /// Those of the method as it is called, else those of its bare name: of gRPC it comes
+    /// with its interface, `pkg.Service/Method`, where the service has another name.
+    fn roles_of(&self, method: &str) -> Option<&Vec<String>> {
+        let bare = method.rsplit_once('/').map(|(_, bare)| bare);
+        self.roles.get(method).or_else(|| self.roles.get(bare?))
     }
 
     fn count(&self, call: &Call) {
@@ -169,7 +177,7 @@ impl Guard for Verifier {
         let now = token::now();
         match self.judge(call, now) {
             Ok(identity) => {
-                call.identity = identity.map(Arc::new);
+                call.identity = identity;
                 self.count(call);
                 Ok(())
             }
@@ -185,5 +193,84 @@ impl Debug for Verifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let keys: Vec<_> = self.authorities.iter().map(ToString::to_string).collect();
         f.debug_struct("Verifier").field("authorities", &keys).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use registry_api::call::{CallErrorKind, Subject};
+    use registry_api::{Endpoint, ErrorKind, ServiceName};
+
+    use super::super::Authority;
+    use super::*;
+
+    fn service() -> ServiceName {
+        ServiceName::parse("users").unwrap()
+    }
+
+    /// What becomes of a call of a method, by whoever made this proof.
+    fn admitted(
+        verifier: &Verifier,
+        method: &str,
+        proof: Option<&str>,
+    ) -> Result<Option<String>, CallErrorKind> {
+        let mut call = Call::new(service(), method, Bytes::new());
+        call.headers.extend(proof.map(|proof| (IDENTITY.to_owned(), proof.to_owned())));
+        verifier.admit(&mut call).map_err(|error| error.kind())?;
+        Ok(call.identity.map(|identity| identity.subject.to_string()))
+    }
+
+    #[test]
+    fn a_role_holds_however_the_method_is_called() {
+        let authority = Authority::generate().unwrap();
+        let endpoint = Endpoint {
+            name: "drop".to_owned(),
+            sla: None,
+            roles: vec!["admin".to_owned(), "root".to_owned()],
+            idempotent: false,
+        };
+        let verifier = Verifier::trusting([authority.key()])
+            .with_roles_of(&ServiceSpec::new(service()).with_endpoints(vec![endpoint]))
+            .with_no_auth("hello");
+        let hour = Duration::from_secs(3600);
+        let proof = |subject: &Subject| {
+            authority.issue(subject, hour).unwrap().prove("users", None).unwrap()
+        };
+        let alice = proof(&Subject::user("alice").with_role("reader"));
+        let root = proof(&Subject::user("root").with_role("root"));
+        let denied = Err(ErrorKind::PermissionDenied.into());
+        for method in ["drop", "pkg.Users/drop"] {
+            assert_eq!(admitted(&verifier, method, Some(&alice)), denied, "{method}");
+            assert_eq!(admitted(&verifier, method, Some(&root)), Ok(Some("user:root".into())));
+        }
+        assert_eq!(admitted(&verifier, "read", Some(&alice)), Ok(Some("user:alice".into())));
+        let nobody = Err(ErrorKind::Unauthenticated.into());
+        assert_eq!(admitted(&verifier, "read", None), nobody);
+        assert_eq!(admitted(&verifier, "hello", None), Ok(None));
+        assert_eq!(admitted(&verifier, "hello", Some("junk")), Ok(None));
+        assert_eq!(admitted(&verifier, "other.Service/hello", None), nobody, "another's method");
+        let counts: Vec<_> = verifier.call_counts().into_iter().map(|one| one.count).collect();
+        assert_eq!(counts, [1, 2, 1, 1]);
+    }
+
+    #[test]
+    fn what_is_known_is_bounded_and_ends() {
+        let authority = Authority::generate().unwrap();
+        let verifier = Verifier::trusting([authority.key()]);
+        let passport = authority.issue(&Subject::user("a"), Duration::from_secs(9)).unwrap();
+        let now = token::now();
+        let proof = passport.prove_at(now, "users", None).unwrap();
+        assert!(verifier.checked(&proof, "users", now).is_ok());
+        assert!(verifier.checked(&proof, "users", now + 9).is_ok(), "remembered");
+        assert_eq!(verifier.checked(&proof, "users", now + 11).unwrap_err(), Refusal::Expired);
+        for n in 0..MAX_ASKED + 10 {
+            let mut call = Call::new(service(), n.to_string(), Bytes::new());
+            call.headers.push((IDENTITY.to_owned(), proof.clone()));
+            verifier.admit(&mut call).unwrap();
+        }
+        assert_eq!(verifier.call_counts().len(), MAX_ASKED);
     }
 }

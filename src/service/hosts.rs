@@ -23,14 +23,16 @@ impl Hosts {
     }
 
     /// One offer per service, with the addresses of all wires; `listed` are more of
-    /// `name`.
+    /// `name`. What has none, behind a connection that it opens itself, is joined by
+    /// whoever it connects to.
     ///
     /// Errors: `InvalidArgument` where two hosts of one service say different things
     /// under one key.
     pub(super) fn merged(&self, name: &ServiceName, listed: &[Address]) -> Result<Vec<Offer>> {
         let listed = listed.iter().map(|address| Offer::new(name.clone(), address.clone()));
         let mut merged: Vec<Offer> = Vec::new();
-        for offer in self.0.iter().flat_map(|host| host.offers()).chain(listed) {
+        let own = self.0.iter().flat_map(|host| host.offers());
+        for offer in own.filter(|offer| !offer.addresses.is_empty()).chain(listed) {
             match merged.iter_mut().find(|known| known.service == offer.service) {
                 Some(known) => merge(known, &offer)?,
                 None => merged.push(offer),

@@ -20,6 +20,20 @@ struct Value {
 impl Parameter {
     /// A setting of this name and value. `set` makes a new value count; its error says
     /// what is wrong with it.
+    ///
+    /// The level of the log, with `tracing-subscriber`:
+    ///
+    /// ```
+    /// use portolan::status::Parameter;
+    /// use tracing_subscriber::{filter::LevelFilter, fmt, prelude::*, reload};
+    ///
+    /// let (level, handle) = reload::Layer::new(LevelFilter::INFO);
+    /// tracing_subscriber::registry().with(level).with(fmt::layer()).init();
+    /// let log_level = Parameter::new("log_level", "info", move |text| {
+    ///     let level = text.parse::<LevelFilter>().map_err(|error| error.to_string())?;
+    ///     handle.reload(level).map_err(|error| error.to_string())
+    /// });
+    /// ```
     pub fn new(
         name: impl Into<String>,
         value: impl Into<String>,

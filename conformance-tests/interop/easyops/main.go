@@ -28,9 +28,13 @@ import (
 	"fmt"
 	"math/big"
 	"net"
+	"net/http"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strconv"
+	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -193,25 +197,27 @@ func certificate() tls.Certificate {
 	return tls.Certificate{Certificate: [][]byte{made}, PrivateKey: key}
 }
 
-func serve(address, service string) {
-	registry, key, _ := cloud(address)
+// server answers calls and says how it is, on one port that speaks TLS.
+func server(service string, caller func(context.Context) (string, error)) (*http.Server, uint64) {
 	own := certificate()
-	secure := credentials.NewTLS(&tls.Config{
+	var asked sync.Once
+	secure := &tls.Config{
 		NextProtos: []string{"h2"},
-		// Another name makes the original ask others for a certificate.
+		// Another name makes the original ask others for a certificate; a registry that
+		// asks how it is names nobody.
 		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-			if hello.ServerName != "rfc-client" {
+			if hello.ServerName != "rfc-client" && hello.ServerName != "" {
 				return nil, fmt.Errorf("a client that asks for %q", hello.ServerName)
 			}
 			return &own, nil
 		},
-	})
+	}
 	answer := func(_ any, stream grpc.ServerStream) error {
 		method, _ := grpc.MethodFromServerStream(stream)
 		if method != "/"+service+"/Echo" {
 			return status.Error(codes.Unimplemented, method)
 		}
-		who, err := caller(stream.Context(), key)
+		who, err := caller(stream.Context())
 		if err != nil {
 			return err
 		}
@@ -222,23 +228,61 @@ func serve(address, service string) {
 		fmt.Println("called by", who)
 		return stream.SendMsg(message)
 	}
-	server := grpc.NewServer(grpc.Creds(secure), grpc.ForceServerCodec(raw{}),
-		grpc.UnknownServiceHandler(answer))
+	calls := grpc.NewServer(grpc.ForceServerCodec(raw{}), grpc.UnknownServiceHandler(answer))
+	// Told apart by the path.
+	server := &http.Server{TLSConfig: secure, Handler: http.HandlerFunc(
+		func(w http.ResponseWriter, r *http.Request) {
+			switch {
+			case !strings.HasPrefix(r.URL.Path, "/internal/"):
+				calls.ServeHTTP(w, r)
+			case r.URL.Path == "/internal/health":
+				fmt.Fprint(w, "READY")
+				asked.Do(func() { fmt.Println("asked how it is") })
+			default:
+				http.NotFound(w, r)
+			}
+		})}
 	listener := must(net.Listen("tcp", "127.0.0.1:0"))
-	go server.Serve(listener)
+	go server.ServeTLS(listener, "", "")
+	return server, uint64(listener.Addr().(*net.TCPAddr).Port)
+}
 
-	process := "L-" + base64.RawURLEncoding.EncodeToString(must(random(24)))
+// registration is a RegisterServiceRequest.
+func registration(process, service string, port, health uint64) []byte {
 	routing := text(4, append(text(1, []byte("zone")), text(2, []byte("blue"))...))
+	return bytes.Join([][]byte{
+		text(1, []byte(process)),
+		varint(2, port),
+		text(3, []byte{0, 1}), // status, grpc
+		text(4, []byte(service)),
+		text(5, routing),
+		varint(6, uint64(os.Getpid())),
+		varint(8, health),
+	}, nil)
+}
+
+func newProcess() string {
+	return "L-" + base64.RawURLEncoding.EncodeToString(must(random(24)))
+}
+
+// standalone asks nobody, and leaves a file.
+func standalone(directory, service string) {
+	anybody := func(context.Context) (string, error) { return "anybody", nil }
+	_, port := server(service, anybody)
+	process := newProcess()
+	for {
+		file := filepath.Join(directory, service+".proto")
+		check(os.WriteFile(file, registration(process, service, port, 2), 0o644) == nil, "no file")
+		time.Sleep(10 * time.Second)
+	}
+}
+
+func serve(address, service string) {
+	registry, key, _ := cloud(address)
+	server, port := server(service, func(ctx context.Context) (string, error) { return caller(ctx, key) })
+	process := newProcess()
 	register := func(health uint64) error {
-		request := bytes.Join([][]byte{
-			text(1, []byte(process)),
-			varint(2, uint64(listener.Addr().(*net.TCPAddr).Port)),
-			text(3, []byte{0, 1}), // status, grpc
-			text(4, []byte(service)),
-			text(5, routing),
-			varint(6, uint64(os.Getpid())),
-			varint(8, health),
-		}, nil)
+		request := registration(process, service, port, health)
 		_, err := ask(context.Background(), registry, "/registry.Registry/V2RegisterService", request)
 		return err
 	}
@@ -261,7 +305,7 @@ func serve(address, service string) {
 			_, err := ask(context.Background(), registry,
 				"/registry.Registry/V2DeregisterService", text(1, []byte(process)))
 			check(err == nil, fmt.Sprint(err))
-			server.GracefulStop()
+			server.Shutdown(context.Background())
 			return
 		}
 	}
@@ -305,10 +349,12 @@ func list(address string) {
 
 func main() {
 	arguments := os.Args[1:]
-	check(len(arguments) >= 2, "serve REGISTRY SERVICE | call REGISTRY SERVICE TOKEN BODY | list REGISTRY | plain GATEWAY SERVICE BODY")
+	check(len(arguments) >= 2, "serve REGISTRY SERVICE | standalone DIRECTORY SERVICE | call REGISTRY SERVICE TOKEN BODY | list REGISTRY | plain GATEWAY SERVICE BODY")
 	switch arguments[0] {
 	case "serve":
 		serve(arguments[1], arguments[2])
+	case "standalone":
+		standalone(arguments[1], arguments[2])
 	case "call":
 		call(arguments[1], arguments[2], arguments[3], arguments[4])
 	case "list":

@@ -25,6 +25,7 @@ pub(crate) fn cells(matrix: &mut Matrix) {
         let run = move |built: &Built| joins_and_is_found(built, backend);
         matrix.cell("go-easyops peer", manner, built.clone(), run);
     }
+    matrix.cell("go-easyops peer", "standalone", built, joins_by_its_file);
 }
 
 fn build() -> Result<Built, String> {
@@ -56,11 +57,14 @@ fn joins_and_is_found(built: &Built, backend: &str) {
         "127.0.0.1:0",
         "--easyops-key",
         key.to_str().unwrap(),
+        "--easyops-probe",
+        "200ms",
     ]);
     let registry = gateway.easyops.clone();
     let mut command = Command::new(&built.peer);
     let server = Process::start(command.args(["serve", &registry, SERVICE]));
     assert_eq!(server.line(), "registered");
+    assert_eq!(server.line(), "asked how it is");
     let listed = shown(&gateway, SERVICE);
     let instance = &listed["instances"][0];
     assert_eq!((&instance["health"], &instance["phase"]), (&json!("online"), &json!("ready")));
@@ -86,4 +90,30 @@ fn joins_and_is_found(built: &Built, backend: &str) {
     assert!(gone["instances"].is_null(), "nobody knows it any more: {gone}");
     assert_eq!(gateway.process.terminate(), Some(0));
     assert!(key.exists(), "the key stays, for the next start");
+}
+
+/// A server that knows no registry is listed by the file it leaves, asked how it is, and
+/// called.
+fn joins_by_its_file(built: &Built) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let gateway = GatewayProcess::start(&[
+        "--backend",
+        "memory:",
+        "--easyops",
+        "127.0.0.1:0",
+        "--easyops-key",
+        &path("cloud.key"),
+        "--easyops-standalone",
+        &path(""),
+        "--easyops-probe",
+        "200ms",
+    ]);
+    let mut command = Command::new(&built.peer);
+    let server = Process::start(command.args(["standalone", &path(""), SERVICE]));
+    // The directory is read every five seconds.
+    assert_eq!(server.line(), "asked how it is");
+    assert_eq!(built.run(&["plain", &gateway.grpc, SERVICE, "ciao"]), "ciao");
+    assert_eq!(server.line(), "called by anybody");
+    assert_eq!(gateway.process.terminate(), Some(0));
 }

@@ -159,7 +159,9 @@ async fn a_service_that_reads_nothing_is_let_go() {
     let address = gateway.grpc;
     let serving = bystander(address).await;
     let (_deaf, _) = Peer::connect(address, "", &["deaf"], "").await.unwrap();
-    let calls: Vec<_> = (0..16)
+    // Twice as much as can wait: once in the gateway's box, and once more in a message
+    // that HTTP/2 has begun to send.
+    let calls: Vec<_> = (0..32)
         .map(|_| {
             tokio::spawn(async move {
                 let headers = [("grpc-timeout", "60S")];

@@ -19,8 +19,13 @@ fn main() {
     if filter == "hold" {
         return reverse::hold(&std::env::args().nth(2).unwrap_or_default());
     }
-    let groups: [(&str, fn(&mut Table)); 3] =
-        [("calls", calls::measure), ("gateway", gateway::measure), ("reverse", reverse::measure)];
+    let groups: [(&str, fn(&mut Table)); 5] = [
+        ("calls", calls::measure),
+        ("http", calls::http::measure),
+        ("identity", calls::identity::measure),
+        ("gateway", gateway::measure),
+        ("reverse", reverse::measure),
+    ];
     for (name, measure) in groups {
         if name.contains(&filter) {
             eprintln!("measuring: {name}");

@@ -3,6 +3,8 @@
 //! Caller and host have a runtime of one thread each; load is closed loops.
 
 mod floor;
+pub mod http;
+pub mod identity;
 mod volo;
 
 use std::net::SocketAddr;
@@ -57,7 +59,7 @@ pub fn measure(table: &mut Table) {
     let (servers, clients) = (one_thread(), one_thread());
     let raw = servers.block_on(floor::serve(false));
     let raw_tasks = servers.block_on(floor::serve(true));
-    let (host, ours) = servers.block_on(serve_ours());
+    let (host, ours) = servers.block_on(serve(Arc::new(Echo)));
     let volo_at = servers.block_on(volo::serve());
 
     let pooled_floor = floor::pooled(raw);
@@ -119,16 +121,16 @@ pub fn service() -> ServiceName {
     ServiceName::parse("EchoService").expect("a name")
 }
 
-async fn serve_ours() -> (ThriftHost, SocketAddr) {
+async fn serve(handler: Arc<dyn Handler>) -> (ThriftHost, SocketAddr) {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     let options = HostOptions::default();
-    let host = ThriftHost::serve(service(), any, Arc::new(Echo), options).await.expect("it binds");
+    let host = ThriftHost::serve(service(), any, handler, options).await.expect("it binds");
     let address = host.local_addr().expect("it listens");
     (host, address)
 }
 
 struct Ours {
-    caller: Arc<ThriftCaller>,
+    caller: Arc<dyn Caller>,
     service: ServiceName,
     address: Address,
     facts: Metadata,
@@ -149,7 +151,8 @@ impl Calling for Ours {
 fn ours_over(clients: &Runtime, at: SocketAddr, facts: &[(&str, &str)]) -> Make {
     let _entered = clients.enter();
     let policy = AddressPolicy::new().allow_loopback(true);
-    let caller = Arc::new(ThriftCaller::new(policy, CallerOptions::default()));
+    let caller: Arc<dyn Caller> =
+        Arc::new(ThriftCaller::new(policy, CallerOptions::default()));
     let address = Address::parse(&format!("thrift://{at}")).expect("an address");
     let facts = Metadata::new(facts.iter().copied()).expect("facts");
     Box::new(move || {

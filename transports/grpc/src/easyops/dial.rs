@@ -37,7 +37,7 @@ pub(crate) struct Dial {
 
 impl Dial {
     pub(crate) fn new(identity: Arc<Identity>) -> io::Result<Self> {
-        Ok(Self { tls: anybody(b"h2")?, identity })
+        Ok(Self { tls: anybody(&[b"h2"])?, identity })
     }
 
     /// TLS over an open connection.
@@ -57,8 +57,8 @@ impl Dial {
     }
 }
 
-/// TLS to whoever is there, to speak this protocol.
-pub(super) fn anybody(protocol: &[u8]) -> io::Result<TlsConnector> {
+/// TLS to whoever is there, to speak one of these protocols, or what needs no name.
+pub(super) fn anybody(protocols: &[&[u8]]) -> io::Result<TlsConnector> {
     let provider = Arc::new(default_provider());
     let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
@@ -66,7 +66,7 @@ pub(super) fn anybody(protocol: &[u8]) -> io::Result<TlsConnector> {
     let anyone = Arc::new(Anyone(provider));
     let mut config =
         config.dangerous().with_custom_certificate_verifier(anyone).with_no_client_auth();
-    config.alpn_protocols = vec![protocol.to_vec()];
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
     Ok(TlsConnector::from(Arc::new(config)))
 }
 

@@ -43,7 +43,7 @@ impl EasyopsRegistry {
     /// Asks the servers that registered here how they are, again and again, and takes
     /// out those that do not say so more than ten times in all. Runs until it is dropped.
     pub async fn probe(self: Arc<Self>, every: Duration) {
-        let Ok(tls) = dial::anybody(b"http/1.1") else { return };
+        let Ok(tls) = dial::anybody(&[]) else { return };
         let mut failures = HashMap::new();
         sleep(FIRST.min(every)).await;
         loop {
