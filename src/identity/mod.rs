@@ -20,7 +20,7 @@
 //! let verifier = Arc::new(Verifier::trusting([authority.key()]).with_role("delete", "admin"));
 //!
 //! let proof = passport.prove("users", None)?;
-//! assert_eq!(verifier.check(&proof, "users")?.subject, alice);
+//! assert_eq!(verifier.check(&proof, "users").expect("a proof").subject, alice);
 //! assert!(verifier.check(&proof, "mail").is_err(), "shown to one service, good for no other");
 //! # Ok(()) }
 //! ```
