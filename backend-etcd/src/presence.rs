@@ -116,7 +116,13 @@ impl Presences {
         state.write(Command::Disconnect(instances.to_vec()));
         let mut plan = Plan::default();
         let left = |id: &&InstanceId| state.catalogue().presence(id).is_none();
-        for found in ids.iter().filter(left).filter_map(|id| before.found.get(id)) {
+        // In the order in which the lives are named, not whatever else has their ids: so
+        // their removals are told.
+        let is_life = |life: &&InstanceRef| {
+            before.found.get(&life.id).is_some_and(|found| found.presence.epoch == life.epoch)
+        };
+        let lives = distinct(instances.iter().filter(is_life).map(|life| &life.id));
+        for found in lives.iter().filter(left).filter_map(|id| before.found.get(id)) {
             plan.leave(&self.store, found);
         }
         let attempt = self.finish(&before, plan, Granted::new(&self.revoker)).await?;
