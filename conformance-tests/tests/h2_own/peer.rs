@@ -42,6 +42,10 @@ impl Peer {
         shape.insert("x-message-ttl".into(), AMQPValue::LongInt(5_000));
         shape.insert("x-expires".into(), AMQPValue::LongInt(30_000));
         channel.queue_declare(queue.into(), own, shape).await?;
+        // As an estate has it: whoever comes first makes it.
+        let durable = ExchangeDeclareOptions { durable: true, ..Default::default() };
+        let none = FieldTable::default();
+        channel.exchange_declare(DIRECT.into(), ExchangeKind::Direct, durable, none).await?;
         let (to, from, options) = (queue.into(), DIRECT.into(), QueueBindOptions::default());
         channel.queue_bind(to, from, key.into(), options, FieldTable::default()).await?;
         let taken = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
