@@ -1,4 +1,5 @@
-//! The calling side.
+//! The calling side: pools of connections, and what their failures mean. What stands in
+//! a request is `message`'s; TLS and HTTP/2 are not spoken.
 
 use std::collections::HashMap;
 use std::error::Error as StdError;

@@ -1,4 +1,5 @@
-//! The serving side.
+//! The serving side: connections, limits and the end of a call. What stands in an answer
+//! is `message`'s; who may call is the handler's guard's.
 
 use std::convert::Infallible;
 use std::io;

@@ -71,7 +71,8 @@ async fn junk_is_answered_or_closed_and_reaches_no_handler() {
     ] {
         let answer = raw(&host, junk.as_bytes()).await;
         let shown = &junk[..junk.len().min(120)];
-        assert!(answer.is_empty() || answer[9..].starts_with(expected), "{shown}: {answer}");
+        let status = answer.get(9..12).unwrap_or_default();
+        assert!(status == expected || expected.is_empty(), "{shown}: {answer}");
     }
     assert_eq!(echo.0.load(Ordering::SeqCst), 0, "nothing of it was a call");
     is_served(&host).await;

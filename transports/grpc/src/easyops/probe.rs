@@ -1,4 +1,5 @@
-//! Asks servers how they are. Facts: the registry's `registryimpl/`.
+//! Asks servers how they are, beside what they say of themselves when they register.
+//! Facts: yacloud-software/registry at 1e4b61e3, `registryimpl/`.
 
 use std::collections::HashMap;
 use std::io;

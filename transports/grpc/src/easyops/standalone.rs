@@ -1,5 +1,6 @@
 //! Servers that know no registry and leave a file: `SERVICE.proto` in a directory, written
-//! anew every ten seconds and never taken away. Facts: go-easyops' `server/`, `client/`.
+//! anew every ten seconds and never taken away.
+//! Facts: yacloud-software/go-easyops at 57e4de23, `server/`, `client/`.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
