@@ -7,6 +7,10 @@ use crate::config::Config;
 use crate::gateway::StartError;
 use crate::listen::Listener;
 
+/// How often the system chooses the first port of a pair, at most: an outgoing
+/// connection may have the next one.
+const CHOICES: usize = 16;
+
 /// Bound, and not answering yet.
 pub(crate) struct Listeners {
     pub(crate) http: Listener,
@@ -47,13 +51,59 @@ async fn bind(name: &'static str, address: SocketAddr) -> Result<Listener, Start
     Listener::bind(address).await.map_err(|error| StartError::Bind(name, address, error))
 }
 
-/// An address, and the same with the next port.
+/// An address, and the same with the next port; where the system chooses the first, it
+/// chooses again as long as somebody has the next one.
 async fn pair(name: &'static str, address: SocketAddr) -> Result<[Listener; 2], StartError> {
-    let first = bind(name, address).await?;
-    let next = first.address.port().checked_add(1).ok_or_else(|| {
+    let choices = if address.port() == 0 { CHOICES } else { 1 };
+    // Kept until the end, so that none of them is chosen again.
+    let mut alone = Vec::new();
+    loop {
+        let first = bind(name, address).await?;
+        match next_to(name, first.address).await {
+            Ok(second) => return Ok([first, second]),
+            Err(error) if alone.len() + 1 == choices => return Err(error),
+            Err(_) => alone.push(first),
+        }
+    }
+}
+
+async fn next_to(name: &'static str, first: SocketAddr) -> Result<Listener, StartError> {
+    let next = first.port().checked_add(1).ok_or_else(|| {
         let none = io::Error::other("there is no next port, for TLS");
-        StartError::Bind(name, first.address, none)
+        StartError::Bind(name, first, none)
     })?;
-    let second = bind(name, (first.address.ip(), next).into()).await?;
-    Ok([first, second])
+    bind(name, (first.ip(), next).into()).await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener};
+
+    use super::*;
+
+    /// So many ports that are next to one the system would choose.
+    const TAKEN: usize = 400;
+
+    #[tokio::test]
+    async fn a_pair_is_found_beside_ports_that_are_taken() {
+        let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let next = || {
+            let chosen = TcpListener::bind(anywhere).unwrap().local_addr().unwrap();
+            TcpListener::bind((chosen.ip(), chosen.port().saturating_add(1))).ok()
+        };
+        let taken: Vec<_> = (0..TAKEN).filter_map(|_| next()).collect();
+        for _ in 0..TAKEN {
+            let [first, second] = pair("easyops", anywhere).await.unwrap();
+            assert_eq!(first.address.port() + 1, second.address.port());
+        }
+        drop(taken);
+    }
+
+    #[tokio::test]
+    async fn a_port_that_was_named_is_not_exchanged_for_another() {
+        let [first, _second] = pair("easyops", (Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
+        let asked = first.address;
+        drop(first);
+        assert!(pair("easyops", asked).await.is_err(), "the next port is taken");
+    }
 }
