@@ -8,6 +8,7 @@
 //! What it is not: a benchmark. Cases assert the bounds the specification
 //! states and nothing about speed.
 
+mod asked;
 pub mod calls;
 mod case;
 pub mod cases;

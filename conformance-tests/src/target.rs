@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use registry_api::access::Access;
+use registry_api::access::{Access, Credential};
 use registry_api::{Clock, Info, LeaseTerms, Namespace, Owner, Registry, Result};
 
+use crate::asked::Asked;
 use crate::clock::ManualClock;
 use crate::link::Link;
 
@@ -42,6 +43,17 @@ pub struct Absent(pub String);
 pub trait World: Send + Sync + 'static {
     /// A new handle on a namespace, as another process would open it.
     async fn handle(&self, namespace: &Namespace) -> Result<Arc<dyn Registry>>;
+
+    /// A handle on the default namespace for whoever shows this credential, where
+    /// `access` is asked about everything: over the target's wire, if it has one.
+    async fn handle_as(
+        &self,
+        access: Arc<dyn Access>,
+        credential: Credential,
+    ) -> Result<Arc<dyn Registry>> {
+        let registry = self.handle(&Namespace::default()).await?;
+        Ok(Arc::new(Asked::new(registry, access, credential)))
+    }
 
     /// How time passes.
     fn pace(&self) -> Pace;

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use registry_api::access::{Access, Credential};
 use registry_api::{Info, Namespace, Registry, Result};
 
+use crate::asked::Asked;
 use crate::clock::ManualClock;
 use crate::link::{Link, Linked};
 use crate::mutants::Mutant;
@@ -101,6 +103,19 @@ impl World for VirtualWorld {
             Some(mutant) => mutant.spoil(linked, &self.clock),
             None => linked,
         })
+    }
+
+    async fn handle_as(
+        &self,
+        access: Arc<dyn Access>,
+        credential: Credential,
+    ) -> Result<Arc<dyn Registry>> {
+        let access = match self.mutant {
+            Some(mutant) => mutant.access(access),
+            None => access,
+        };
+        let registry = self.handle(&Namespace::default()).await?;
+        Ok(Arc::new(Asked::new(registry, access, credential)))
     }
 
     fn pace(&self) -> Pace {

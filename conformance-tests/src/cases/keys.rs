@@ -7,21 +7,27 @@ use async_trait::async_trait;
 use portolan::{ApiKey, KeyAccess};
 use registry_api::access::{Access, Action, Credential, Principal};
 use registry_api::{
-    ErrorKind, KeyChange, KeyHash, Owner, Query, Registration, RegistrationMode, Registry, Result,
+    BeatOutcome, ErrorKind, KeyChange, KeyHash, Owner, Query, Registration, RegistrationMode,
+    Registry, RegistryExt, Result, Scope, WatchFrom,
 };
 
 use crate::case::cases;
 use crate::ctx::Ctx;
 use crate::failure::{Failure, check, check_eq};
-use crate::fixtures::{owner, registration, service};
+use crate::fixtures::{beat, granted, instance, life, owner, registration, service};
 use crate::target::KeyRing;
 
 cases! { "keys":
     "R10" two_keys_live_for_rotation
     "R10" a_revoked_key_is_refused_within_five_seconds
     "R10" only_hashes_of_keys_are_stored
+    "S2" a_wrong_key_opens_nothing
+    "S2" a_revoked_key_is_refused_by_every_verb
     "S3" secrets_are_never_printed
 }
+
+/// How often a key that is being revoked is tried.
+const STEP: Duration = Duration::from_millis(100);
 
 /// The facade's keys and policy.
 pub(crate) struct FacadeKeys {
@@ -119,6 +125,69 @@ async fn only_hashes_of_keys_are_stored(cx: &Ctx) -> Result<(), Failure> {
         key.as_bytes().windows(8).any(|part| stored.windows(8).any(|window| window == part));
     check(!leaked, "a key is stored in clear")?;
     check(ask(&*ring.access(), &key).await.is_ok(), "the stored hash does not open")
+}
+
+/// An instance of `a` that joined with a key, and what it joined with.
+async fn joined(cx: &Ctx, ring: &dyn KeyRing) -> Result<(String, Arc<dyn Registry>), Failure> {
+    let key = ring.issue(&owner("o")).await?;
+    let handle = cx.world().handle_as(ring.access(), Credential::key(&key)).await?;
+    granted(handle.connect(&[instance("i", "a", cx.lasting())]).await)?;
+    Ok((key, handle))
+}
+
+async fn a_wrong_key_opens_nothing(cx: &Ctx) -> Result<(), Failure> {
+    let ring = ring(cx).await?;
+    let (key, _) = joined(cx, &*ring).await?;
+    let wrong = [Credential::none(), Credential::key("wrong"), Credential::key(key + "x")];
+    let before = cx.all().await?;
+    for credential in wrong {
+        match cx.world().handle_as(ring.access(), credential).await {
+            // Over wires, what a handle asks first is what the registry is.
+            Err(error) => check_eq(&error.kind(), &ErrorKind::Unauthenticated, "opening")?,
+            Ok(handle) => refused_by_every_verb(cx, &*handle).await?,
+        }
+    }
+    check_eq(&cx.all().await?, &before, "what there is")
+}
+
+async fn a_revoked_key_is_refused_by_every_verb(cx: &Ctx) -> Result<(), Failure> {
+    let ring = ring(cx).await?;
+    let (key, handle) = joined(cx, &*ring).await?;
+    check_eq(&handle.heartbeat_one(beat("i", 1)).await?, &BeatOutcome::Renewed, "a beat")?;
+    ring.revoke(&owner("o"), &key).await?;
+    let mut waited = Duration::ZERO;
+    while handle.resolve(&Query::all()).await.is_ok() {
+        check(waited < Duration::from_secs(5), "a revoked key still reads")?;
+        cx.advance(STEP).await;
+        waited += STEP;
+    }
+    let before = cx.all().await?;
+    refused_by_every_verb(cx, &*handle).await?;
+    check_eq(&cx.all().await?, &before, "what there is")
+}
+
+/// Asks for everything that somebody who may serve and declare `a` gets.
+async fn refused_by_every_verb(cx: &Ctx, handle: &dyn Registry) -> Result<(), Failure> {
+    let merge = registration("o", RegistrationMode::Merge, &["a", "b"]);
+    let joined = handle.connect(&[instance("j", "a", cx.lasting())]).await;
+    let told = match handle.watch(&Scope::All, WatchFrom::Now).await {
+        Ok(mut watch) => watch.next().await.map_or(Ok(()), |item| item.map(drop)),
+        Err(error) => Err(error),
+    };
+    let answers = [
+        ("register", handle.register(merge).await.map(drop)),
+        ("deregister", handle.deregister(&owner("o"), &[service("a")]).await),
+        ("connect", joined.and_then(|each| each.into_iter().try_for_each(|one| one.map(drop)))),
+        ("heartbeat", handle.heartbeat(&[beat("i", 1)]).await.map(drop)),
+        ("disconnect", handle.disconnect(&[life("i", 1)]).await),
+        ("resolve", handle.resolve(&Query::all()).await.map(drop)),
+        ("watch", told),
+    ];
+    for (verb, answer) in answers {
+        let kind = answer.err().map(|error| error.kind());
+        check_eq(&kind, &Some(ErrorKind::Unauthenticated), verb)?;
+    }
+    Ok(())
 }
 
 async fn secrets_are_never_printed(cx: &Ctx) -> Result<(), Failure> {

@@ -12,6 +12,7 @@ mod write;
 
 use std::sync::Arc;
 
+use registry_api::access::Access;
 use registry_api::{Namespace, Registry};
 
 use crate::clock::ManualClock;
@@ -38,6 +39,8 @@ enum Plant {
     Namespace,
     /// In how API keys are stored.
     Keys,
+    /// In who is let in.
+    Access,
 }
 
 impl Mutant {
@@ -45,7 +48,7 @@ impl Mutant {
     pub(crate) fn namespace(&self, asked: &Namespace) -> Namespace {
         match self.plant {
             Plant::Namespace => Namespace::default(),
-            Plant::Handle(_) | Plant::Keys => asked.clone(),
+            Plant::Access | Plant::Handle(_) | Plant::Keys => asked.clone(),
         }
     }
 
@@ -57,7 +60,7 @@ impl Mutant {
     ) -> Arc<dyn Registry> {
         match self.plant {
             Plant::Handle(defect) => Arc::new(Flawed::new(handle, defect(clock))),
-            Plant::Keys | Plant::Namespace => handle,
+            Plant::Access | Plant::Keys | Plant::Namespace => handle,
         }
     }
 
@@ -65,12 +68,20 @@ impl Mutant {
     pub(crate) fn key_ring(&self, handle: &Arc<dyn Registry>) -> Option<Box<dyn KeyRing>> {
         match self.plant {
             Plant::Keys => Some(Box::new(write::ClearKeys::new(Arc::clone(handle)))),
-            Plant::Handle(_) | Plant::Namespace => None,
+            Plant::Access | Plant::Handle(_) | Plant::Namespace => None,
+        }
+    }
+
+    /// Who is let in, if the defect sits there.
+    pub(crate) fn access(&self, access: Arc<dyn Access>) -> Arc<dyn Access> {
+        match self.plant {
+            Plant::Access => Arc::new(write::Remembering::new(access)),
+            Plant::Handle(_) | Plant::Keys | Plant::Namespace => access,
         }
     }
 }
 
-/// The floor of the specification: 24.
+/// The floor of the specification is 24.
 pub fn all() -> Vec<Mutant> {
     let handle = |name, clause, plant| Mutant { name, clause, plant: Plant::Handle(plant) };
     vec![
@@ -98,5 +109,6 @@ pub fn all() -> Vec<Mutant> {
         handle("NotFound for unreachable", "V2", |_| read::not_found_for_unreachable()),
         Mutant { name: "cross-namespace leak", clause: "S1", plant: Plant::Namespace },
         Mutant { name: "keys stored in clear", clause: "R10", plant: Plant::Keys },
+        Mutant { name: "a revoked key goes on", clause: "S2", plant: Plant::Access },
     ]
 }

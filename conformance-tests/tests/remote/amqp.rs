@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use conformance_tests::proxy::Proxy;
 use conformance_tests::servers::{RabbitMq, Recipe, rabbitmq};
 use conformance_tests::{Absent, Link};
+use portolan::access::Credential;
 use portolan::h2::{AmqpHost, Broker, HostOptions, Prefix, REGISTRY_MESSAGE};
 use portolan::{Clock, Namespace, Registry, Result};
 
@@ -72,9 +73,11 @@ impl Served for Serving {
     async fn open(
         &self,
         namespace: &Namespace,
+        credential: Credential,
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<dyn Registry>> {
-        let url = format!("{}&namespace={namespace}", url(self.proxy.address(), &self.prefix));
+        let url = url(self.proxy.address(), &self.prefix);
+        let url = format!("{url}&namespace={namespace}&key={}", credential.expose());
         portolan::open_with(&url, clock).await
     }
 }

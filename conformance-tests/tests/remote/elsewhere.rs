@@ -8,7 +8,7 @@ use conformance_tests::Handles;
 use portolan::{Clock, Namespace, Registry, Result};
 use tokio::sync::oneshot;
 
-use super::Carrier;
+use super::{Carrier, Registries};
 
 /// Ends the thread when dropped.
 pub(crate) struct Elsewhere {
@@ -30,7 +30,7 @@ impl Elsewhere {
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("a runtime").block_on(async {
-                let registries = vec![(Namespace::default(), registry)];
+                let registries = Registries::open(vec![(Namespace::default(), registry)]);
                 let (place, _serving) = serving.listen(registries).await;
                 tell.send(place).expect("it is waited for");
                 let _ = ended.await;

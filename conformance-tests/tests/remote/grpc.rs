@@ -8,9 +8,9 @@ use async_trait::async_trait;
 use conformance_tests::{Absent, Link};
 use futures_util::stream;
 use hyper_util::rt::TokioIo;
-use portolan::access::Desk;
+use portolan::access::{Credential, Desk};
 use portolan::grpc::{GrpcRegistry, RegistryService, RemoteOptions};
-use portolan::{Clock, Namespace, OpenAccess, Registry, Result};
+use portolan::{Clock, Namespace, Registry, Result};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tonic::transport::server::TcpIncoming;
@@ -28,19 +28,20 @@ struct Serving {
 }
 
 fn service(registries: Registries) -> RegistryService {
-    let desk = Desk::new(Arc::new(OpenAccess));
-    let desk = registries
-        .into_iter()
-        .fold(desk, |desk, (name, registry)| desk.with_namespace(name, registry));
+    let desk = Desk::new(registries.access);
+    let spaces = registries.spaces.into_iter();
+    let desk = spaces.fold(desk, |desk, (name, registry)| desk.with_namespace(name, registry));
     RegistryService::new(Arc::new(desk))
 }
 
 async fn open(
     channel: Channel,
     namespace: &Namespace,
+    credential: Credential,
     clock: Arc<dyn Clock>,
 ) -> Result<Arc<dyn Registry>> {
     let options = RemoteOptions::default().with_namespace(namespace.clone());
+    let options = options.with_credential(credential);
     GrpcRegistry::open(channel, options, clock).await
 }
 
@@ -72,7 +73,7 @@ impl Carrier for Grpc {
 
     async fn open(&self, at: &str, clock: Arc<dyn Clock>) -> Result<Arc<dyn Registry>> {
         let endpoint = Endpoint::from_shared(format!("http://{at}")).expect("an endpoint");
-        open(endpoint.connect_lazy(), &Namespace::default(), clock).await
+        open(endpoint.connect_lazy(), &Namespace::default(), Credential::none(), clock).await
     }
 }
 
@@ -81,6 +82,7 @@ impl Served for Serving {
     async fn open(
         &self,
         namespace: &Namespace,
+        credential: Credential,
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<dyn Registry>> {
         let pipes = self.pipes.clone();
@@ -90,6 +92,6 @@ impl Served for Serving {
             async move { connected }
         });
         let endpoint = Endpoint::from_static("http://registry");
-        open(endpoint.connect_with_connector_lazy(connect), namespace, clock).await
+        open(endpoint.connect_with_connector_lazy(connect), namespace, credential, clock).await
     }
 }

@@ -1,14 +1,15 @@
 //! The memory backend behind a wire, in virtual time.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use backend_memory::{MemoryOptions, MemoryStore};
 use conformance_tests::{Absent, Handles, Link, Linked, ManualClock, Pace, Target, World};
+use portolan::access::{Access, Credential};
 use portolan::{Era, Info, Namespace, Registry, Result};
 
 use super::elsewhere::Elsewhere;
-use super::{Carrier, NAMESPACES, Served};
+use super::{Carrier, NAMESPACES, Registries, Served};
 
 /// The memory backend, asked over a wire.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ struct RemoteWorld {
     link: Link,
     store: MemoryStore,
     served: Box<dyn Served>,
+    /// What is served to those who prove who they are.
+    closed: Mutex<Vec<Box<dyn Served>>>,
 }
 
 /// Short, so that cases about slow readers are quick.
@@ -40,8 +43,10 @@ impl MemoryTarget {
             let metered = Linked::new(store.handle(&name), link.meter(), time);
             (name, Arc::new(metered) as Arc<dyn Registry>)
         });
-        let served = self.carrier.serve(registries.into(), link.clone()).await?;
-        Ok(RemoteWorld { carrier: Arc::clone(&self.carrier), clock, link, store, served })
+        let registries = Registries::open(registries.into());
+        let served = self.carrier.serve(registries, link.clone()).await?;
+        let (carrier, closed) = (Arc::clone(&self.carrier), Mutex::default());
+        Ok(RemoteWorld { carrier, clock, link, store, served, closed })
     }
 }
 
@@ -68,7 +73,22 @@ impl Target for MemoryTarget {
 #[async_trait]
 impl World for RemoteWorld {
     async fn handle(&self, namespace: &Namespace) -> Result<Arc<dyn Registry>> {
-        self.served.open(namespace, Arc::new(self.clock.clone())).await
+        let clock = Arc::new(self.clock.clone());
+        self.served.open(namespace, Credential::none(), clock).await
+    }
+
+    async fn handle_as(
+        &self,
+        access: Arc<dyn Access>,
+        credential: Credential,
+    ) -> Result<Arc<dyn Registry>> {
+        let namespace = Namespace::default();
+        let registries = Registries::behind(access, self.store.handle(&namespace));
+        let served = self.carrier.serve(registries, self.link.clone()).await;
+        let served = served.expect("what was served once");
+        let handle = served.open(&namespace, credential, Arc::new(self.clock.clone())).await;
+        self.closed.lock().unwrap_or_else(PoisonError::into_inner).push(served);
+        handle
     }
 
     fn pace(&self) -> Pace {

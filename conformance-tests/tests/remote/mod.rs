@@ -15,15 +15,31 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use conformance_tests::{Absent, Link, Target};
-use portolan::{Clock, Namespace, Registry, Result};
+use portolan::access::{Access, Credential};
+use portolan::{Clock, Namespace, OpenAccess, Registry, Result};
 
 use self::memory::MemoryTarget;
 use self::real::RealTarget;
 use self::real_memory::RealMemory;
 use crate::sql::SqliteTarget;
 
-/// What is served, by namespace.
-pub(crate) type Registries = Vec<(Namespace, Arc<dyn Registry>)>;
+/// What is served, by namespace, and who may ask for it.
+pub(crate) struct Registries {
+    pub(crate) access: Arc<dyn Access>,
+    pub(crate) spaces: Vec<(Namespace, Arc<dyn Registry>)>,
+}
+
+impl Registries {
+    /// For everybody.
+    fn open(spaces: Vec<(Namespace, Arc<dyn Registry>)>) -> Self {
+        Self { access: Arc::new(OpenAccess), spaces }
+    }
+
+    /// The default namespace, for those that `access` lets in.
+    fn behind(access: Arc<dyn Access>, registry: Arc<dyn Registry>) -> Self {
+        Self { access, spaces: vec![(Namespace::default(), registry)] }
+    }
+}
 
 /// A wire that carries the registry.
 #[async_trait]
@@ -41,8 +57,13 @@ pub(crate) trait Carrier: Debug + Send + Sync {
 /// What is served over what can be cut, and the way to it.
 #[async_trait]
 pub(crate) trait Served: Send + Sync {
-    async fn open(&self, namespace: &Namespace, clock: Arc<dyn Clock>)
-    -> Result<Arc<dyn Registry>>;
+    /// A handle for whoever shows this credential.
+    async fn open(
+        &self,
+        namespace: &Namespace,
+        credential: Credential,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Arc<dyn Registry>>;
 }
 
 const NAMESPACES: [&str; 2] = ["default", "elsewhere"];

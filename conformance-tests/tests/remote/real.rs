@@ -4,9 +4,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use conformance_tests::{Absent, Link, Linked, Pace, Target, World};
+use portolan::access::{Access, Credential};
 use portolan::{Info, LeaseTerms, Namespace, Registry, Result, SystemClock};
 
-use super::{Carrier, NAMESPACES, Served};
+use super::{Carrier, NAMESPACES, Registries, Served};
 
 /// A backend, asked over a wire.
 #[derive(Clone, Debug)]
@@ -21,6 +22,8 @@ struct RealWorld {
     inner: Box<dyn World>,
     link: Link,
     served: Mutex<Arc<dyn Served>>,
+    /// What is served to those who prove who they are.
+    closed: Mutex<Vec<Box<dyn Served>>>,
 }
 
 async fn serve(
@@ -37,14 +40,15 @@ async fn serve(
         let metered = Linked::new(registry, link.meter(), Arc::new(SystemClock));
         registries.push((name, Arc::new(metered)));
     }
-    Ok(carrier.serve(registries, link.clone()).await?.into())
+    Ok(carrier.serve(Registries::open(registries), link.clone()).await?.into())
 }
 
 impl RealTarget {
     async fn world(&self, inner: Box<dyn World>) -> Result<Box<dyn World>, Absent> {
         let (carrier, link) = (Arc::clone(&self.carrier), Link::new());
         let served = serve(&*carrier, &*inner, &link).await?;
-        Ok(Box::new(RealWorld { carrier, inner, link, served: Mutex::new(served) }))
+        let (served, closed) = (Mutex::new(served), Mutex::default());
+        Ok(Box::new(RealWorld { carrier, inner, link, served, closed }))
     }
 }
 
@@ -81,7 +85,21 @@ impl Target for RealTarget {
 impl World for RealWorld {
     async fn handle(&self, namespace: &Namespace) -> Result<Arc<dyn Registry>> {
         let served = Arc::clone(&self.served.lock().unwrap_or_else(PoisonError::into_inner));
-        served.open(namespace, Arc::new(SystemClock)).await
+        served.open(namespace, Credential::none(), Arc::new(SystemClock)).await
+    }
+
+    async fn handle_as(
+        &self,
+        access: Arc<dyn Access>,
+        credential: Credential,
+    ) -> Result<Arc<dyn Registry>> {
+        let namespace = Namespace::default();
+        let registries = Registries::behind(access, self.inner.handle(&namespace).await?);
+        let served = self.carrier.serve(registries, self.link.clone()).await;
+        let served = served.expect("what was served once");
+        let handle = served.open(&namespace, credential, Arc::new(SystemClock)).await;
+        self.closed.lock().unwrap_or_else(PoisonError::into_inner).push(served);
+        handle
     }
 
     fn pace(&self) -> Pace {

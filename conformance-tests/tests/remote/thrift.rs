@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use conformance_tests::{Absent, Link};
+use portolan::access::Credential;
 use portolan::call::{CallError, Handler};
 use portolan::thrift::{
     Accept, Dial, RegistryHandler, RemoteOptions, Stream, TcpDial, ThriftHost, ThriftRegistry,
 };
-use portolan::{Address, AddressPolicy, Clock, ErrorKind, Namespace, OpenAccess, Registry, Result};
+use portolan::{Address, AddressPolicy, Clock, ErrorKind, Namespace, Registry, Result};
 
 use super::pipes::{Listener, Pipes};
 use super::{Carrier, Registries, Served};
@@ -52,10 +53,9 @@ fn address() -> Address {
 }
 
 pub(super) fn handler(registries: Registries) -> RegistryHandler {
-    let handler = RegistryHandler::new(Arc::new(OpenAccess));
-    registries
-        .into_iter()
-        .fold(handler, |handler, (name, registry)| handler.with_namespace(name, registry))
+    let handler = RegistryHandler::new(registries.access);
+    let spaces = registries.spaces.into_iter();
+    spaces.fold(handler, |handler, (name, registry)| handler.with_namespace(name, registry))
 }
 
 #[async_trait]
@@ -86,9 +86,11 @@ impl Served for Serving {
     async fn open(
         &self,
         namespace: &Namespace,
+        credential: Credential,
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<dyn Registry>> {
         let options = RemoteOptions::new(address()).with_namespace(namespace.clone());
+        let options = options.with_credential(credential);
         ThriftRegistry::open(Arc::new(Dialled(self.pipes.clone())), options, clock).await
     }
 }

@@ -7,10 +7,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use portolan_thrift::{CallerOptions, ThriftCaller};
+use portolan_thrift::{CallerOptions, HostOptions, ThriftCaller};
 use registry_api::call::{Call, CallErrorKind, Caller, Peer};
 use registry_api::{Address, AddressPolicy, Metadata, ServiceName};
-use support::{PATIENCE, QUESTION, caller_is_served, echo_host};
+use support::{PATIENCE, QUESTION, caller_is_served, echo_host, echo_with};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -54,6 +54,26 @@ async fn what_cannot_become_a_message_is_closed() {
         is_closed(at, bytes).await;
     }
     caller_is_served(at).await;
+}
+
+#[tokio::test]
+async fn who_was_not_answered_yet_gets_no_room_for_large_messages() {
+    const ROOM: usize = 64 * 1024;
+    let host = echo_with(HostOptions::default().with_max_message(1 << 20, ROOM)).await;
+    let at = host.local_addr().unwrap();
+    // A text of 128 KiB.
+    let field = [&[11, 0, 1, 0, 2, 0, 0][..], &vec![b'x'; 2 * ROOM], &[0]].concat();
+    let length = u32::try_from(QUESTION.len() - 5 + field.len()).unwrap().to_be_bytes();
+    let large = [&length[..], &QUESTION[4..20], &field].concat();
+    is_closed(at, &large[..6]).await;
+    let mut stream = TcpStream::connect(at).await.unwrap();
+    let mut answer = vec![0; large.len()];
+    for question in [&QUESTION[..], &large] {
+        stream.write_all(question).await.unwrap();
+        let read = stream.read_exact(&mut answer[..question.len()]);
+        timeout(PATIENCE, read).await.expect("in time").unwrap();
+    }
+    assert!(answer.ends_with(&field));
 }
 
 #[tokio::test]

@@ -31,8 +31,11 @@ impl Handler for Echo {
 
 /// Serves an echo on a free port, with little patience for who is stuck.
 pub(crate) async fn echo_host() -> ThriftHost {
-    let patience = (Duration::from_secs(60), Duration::from_secs(2));
-    let options = HostOptions::default().with_patience(patience.0, patience.1);
+    let (idle, stuck) = (Duration::from_secs(60), Duration::from_secs(2));
+    echo_with(HostOptions::default().with_patience(idle, stuck)).await
+}
+
+pub(crate) async fn echo_with(options: HostOptions) -> ThriftHost {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     let service = ServiceName::parse("Echo").unwrap();
     ThriftHost::serve(service, any, Arc::new(Echo), options).await.unwrap()
