@@ -237,14 +237,13 @@ async fn a_service_of_tonic_is_guarded_and_its_status_tells_who_called() {
     let bare: Arc<dyn Caller> = Arc::new(GrpcCaller::new(policy, Security::Plaintext));
     let call = |method: &str| Call::new(name(HEALTH), method, Bytes::new());
     let refused = bare.call(Peer::at(&address), call("Check")).await.unwrap_err();
-    // gRPC does not tell a status of ours from one of the application's.
-    assert_eq!(refused.code(), "UNAUTHENTICATED");
+    assert_eq!(refused.kind(), ErrorKind::Unauthenticated.into());
     let subject = Subject::service("Mail");
     let passport = authority.issue(&subject, Duration::from_secs(60)).unwrap();
     let signed = Signed::new(Arc::clone(&bare), Arc::new(passport));
     assert!(signed.call(Peer::at(&address), call("Check")).await.is_ok());
     let refused = signed.call(Peer::at(&address), call("Watch")).await.unwrap_err();
-    assert_eq!(refused.code(), "PERMISSION_DENIED");
+    assert_eq!(refused.kind(), ErrorKind::PermissionDenied.into());
 
     let callers = get(told, "/internal/service-info/grpc-callers/text", "").await;
     let expected =

@@ -11,11 +11,10 @@ use futures_core::Stream;
 use futures_util::{StreamExt, stream};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use http_body_util::{BodyExt, Full, StreamBody};
-use prost::Message;
-use registry_api::call::{CallError, CallErrorKind, More, Reply};
+use registry_api::call::{More, Reply};
 use tokio::time::timeout;
+use tonic::Status;
 use tonic::body::Body;
-use tonic::{Code, Status};
 use tower_service::Service;
 
 use crate::frames::{Frame, Frames, framed};
@@ -23,7 +22,7 @@ use crate::incoming::{Dispatch, Incoming};
 use crate::metadata;
 use crate::reverse::MAX_PAYLOAD;
 use crate::reverse::outbox::trailers;
-use crate::status::{self, Rich};
+use crate::status::refused;
 use crate::timeout as time;
 
 /// Answers calls of every path. A service of `tonic`, for what no other one is
@@ -156,23 +155,6 @@ fn results(first: Bytes, more: More) -> impl Stream<Item = Part> + Send {
             None => (Ok(http_body::Frame::trailers(trailers(&Status::ok("")))), None),
         })
     }))
-}
-
-/// What a caller is told: the application's own details where there are any.
-pub(crate) fn refused(error: &CallError) -> Status {
-    let code = status::code_of(error);
-    if error.kind() == CallErrorKind::Application
-        && let Ok(rich) = Rich::decode(&**error.body())
-        && rich.code == i32::from(code)
-        && code != Code::Ok
-    {
-        let details = match rich.details.is_empty() {
-            true => Bytes::new(),
-            false => error.body().clone(),
-        };
-        return Status::with_details(code, rich.message, details);
-    }
-    Status::new(code, error.message())
 }
 
 /// The status that an answer ends with, wherever it stands.

@@ -8,10 +8,14 @@ use bytes::Bytes;
 use prost::Message;
 use registry_api::call::{CallError, CallErrorKind};
 use registry_api::{Applied, Error, ErrorKind};
+use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 
 use crate::registry::Form as _;
 use crate::v1;
+
+/// Says which kind of failure an answer is, between ends of this crate.
+pub(crate) const KIND: &str = "portolan-kind";
 
 /// What a kind of failure is called on gRPC.
 const KINDS: [(ErrorKind, Code); 13] = [
@@ -100,6 +104,43 @@ pub(crate) fn code_of(error: &CallError) -> Code {
         CallErrorKind::UnknownMethod => Code::Unimplemented,
         CallErrorKind::Registry(kind) => code_of_kind(kind),
         _ => Code::Internal,
+    }
+}
+
+/// A call that failed, as a status: what the application itself answered keeps its
+/// details, everything else says which kind of failure it is.
+pub(crate) fn refused(error: &CallError) -> Status {
+    let code = code_of(error);
+    if error.kind() != CallErrorKind::Application {
+        let mut status = Status::new(code, error.message());
+        let kind = MetadataValue::from_static(error.kind().name());
+        status.metadata_mut().insert(KIND, kind);
+        return status;
+    }
+    match Rich::decode(&**error.body()) {
+        Ok(rich) if rich.code == i32::from(code) && code != Code::Ok => {
+            let details = match rich.details.is_empty() {
+                true => Bytes::new(),
+                false => error.body().clone(),
+            };
+            Status::with_details(code, rich.message, details)
+        }
+        _ => Status::new(code, error.message()),
+    }
+}
+
+/// A call that an instance answered with a status. The kind that it says counts where it
+/// goes with the code.
+pub(crate) fn answered(status: &Status) -> CallError {
+    let kind = status.metadata().get(KIND).and_then(|kind| kind.to_str().ok());
+    let kind = kind.and_then(CallErrorKind::named);
+    match kind.map(|kind| CallError::new(kind, status.message())) {
+        Some(error)
+            if error.kind() != CallErrorKind::Application && code_of(&error) == status.code() =>
+        {
+            error
+        }
+        _ => failed(status.code(), status.message(), status.details()),
     }
 }
 
@@ -238,5 +279,21 @@ mod tests {
             assert!(seen.may_have_applied());
         }
         assert_eq!(to_registry(&Status::unavailable("x")).kind(), ErrorKind::Unavailable);
+    }
+
+    #[test]
+    fn a_failed_call_arrives_as_the_kind_it_was() {
+        for kind in CallErrorKind::all().filter(|kind| *kind != CallErrorKind::Application) {
+            let sent = refused(&CallError::new(kind, "no"));
+            assert_eq!(answered(&sent).kind(), kind, "{kind:?}");
+        }
+        let rich = rich(Code::PermissionDenied, "no", &[]);
+        let application = CallError::application("PERMISSION_DENIED", rich);
+        let seen = answered(&refused(&application));
+        assert_eq!((seen.kind(), seen.code()), (CallErrorKind::Application, "PERMISSION_DENIED"));
+        // A kind that the code does not go with is not believed.
+        let mut forged = Status::internal("no");
+        forged.metadata_mut().insert(KIND, MetadataValue::from_static("overloaded"));
+        assert_eq!(answered(&forged).kind(), CallErrorKind::Application);
     }
 }

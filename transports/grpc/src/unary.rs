@@ -76,7 +76,7 @@ impl Messages {
                 let told = status_of(&self.headers, &trailers);
                 match told.code() {
                     Code::Ok => Ok(None),
-                    code => Err(status::failed(code, told.message(), told.details())),
+                    _ => Err(status::answered(&told)),
                 }
             }
             Err(told) => Err(status::failed(told.code(), told.message(), &[])),

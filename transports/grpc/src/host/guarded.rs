@@ -13,8 +13,8 @@ use tonic::body::Body;
 use tower::Layer;
 use tower_service::Service;
 
-use crate::front::refused;
 use crate::reverse::{method_of, split};
+use crate::status::refused;
 
 /// Who may call these services.
 #[derive(Clone, Debug)]

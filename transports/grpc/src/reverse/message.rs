@@ -12,10 +12,9 @@ use super::names::{method_of, path_of, split};
 use super::wire::streaming_info::StreamType;
 use super::wire::{ForwardRequest, ForwardResponse, StreamingInfo};
 use crate::incoming::Incoming;
+use crate::status::KIND;
 use crate::{status, timeout};
 
-/// Says which kind of failure an answer is, between ends of this crate.
-const KIND: &str = "portolan-kind";
 /// The name of an application's error, between ends of this crate.
 const CODE: &str = "portolan-code";
 /// The exact time that is left, as gRPC writes it; the field knows whole seconds.
