@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::{Method, Request, StatusCode, Uri, header};
+use axum::http::{HeaderValue, Method, Request, StatusCode, Uri, header};
 use futures_util::{Stream, StreamExt, stream};
 use http_body_util::{BodyExt, Limited};
 use hyper_util::client::legacy::Client;
@@ -17,6 +17,7 @@ use tokio::time::timeout;
 pub(crate) struct HttpClient {
     base: String,
     client: Client<HttpConnector, Body>,
+    authorization: Option<HeaderValue>,
 }
 
 /// Why there is no answer.
@@ -41,7 +42,16 @@ impl HttpClient {
             return Err(HttpError::Broken(format!("{base:?} is not an http:// URL")));
         }
         let client = Client::builder(TokioExecutor::new()).build_http();
-        Ok(Self { base, client })
+        Ok(Self { base, client, authorization: None })
+    }
+
+    /// Shows a token with every request. Errors: it cannot stand in a header.
+    pub(crate) fn with_bearer(mut self, token: &str) -> Result<Self, HttpError> {
+        let value = HeaderValue::try_from(format!("Bearer {token}"));
+        let mut value = value.map_err(|_| HttpError::Broken("the token is none".to_owned()))?;
+        value.set_sensitive(true);
+        self.authorization = Some(value);
+        Ok(self)
     }
 
     /// A request with a JSON body, or none: the status and the text that came.
@@ -101,7 +111,11 @@ impl HttpClient {
         let request = Request::builder().method(method).uri(format!("{}{path}", self.base));
         let request = request.header(header::CONTENT_TYPE, "application/json");
         let body = body.map_or_else(Body::empty, |value| Body::from(value.to_string()));
-        let request = request.body(body).map_err(|error| HttpError::Broken(error.to_string()))?;
+        let request = request.body(body);
+        let mut request = request.map_err(|error| HttpError::Broken(error.to_string()))?;
+        if let Some(shown) = &self.authorization {
+            request.headers_mut().insert(header::AUTHORIZATION, shown.clone());
+        }
         let response = self.client.request(request).await;
         response.map_err(|error| {
             let cause = std::error::Error::source(&error).map(ToString::to_string);

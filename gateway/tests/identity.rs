@@ -13,10 +13,11 @@ use portolan::call::{Call, CallError, Caller, Handler, Host, Peer, Reply, Subjec
 use portolan::grpc::{GrpcCaller, ReverseOptions, ReverseServer, Security, channel as connect_to};
 use portolan::identity::{Authority, Signed, Verifier};
 use portolan::thrift::{CallerOptions, HostOptions, ThriftCaller, ThriftHost};
-use portolan::{Address, AddressPolicy, ServiceName};
+use portolan::{Address, AddressPolicy, ErrorKind, ServiceName};
 use portolan_gateway::Gateway;
 use portolan_gateway::config::Flags;
 use serde_json::json;
+use support::process::portolan;
 use support::{Answer, connection, post, registration, send, start};
 
 const IDL: &str = "service Users { string who() string erase() }";
@@ -65,26 +66,32 @@ fn policy() -> AddressPolicy {
     AddressPolicy::new().allow_loopback(true)
 }
 
+fn backend(directory: &tempfile::TempDir) -> String {
+    format!("sqlite:{}", directory.path().join("registry.db").display())
+}
+
 /// A gateway with a passport, and a guarded service that has joined.
 struct Estate {
     authority: Authority,
     gateway: Gateway,
     users: ThriftHost,
-    _file: tempfile::NamedTempFile,
+    /// The gateway's passport, and the registry's database.
+    directory: tempfile::TempDir,
 }
 
 impl Estate {
     async fn new(takes_users: bool) -> Self {
         let authority = Authority::generate().unwrap();
         let own = authority.issue(&Subject::service("gate"), HOUR).unwrap();
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), own.expose()).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("gate.passport");
+        std::fs::write(&file, own.expose()).unwrap();
         let gateway = start(Flags {
             http: Some(any()),
             grpc: Some(any()),
             admin: Some(any()),
-            backend: Some("memory:".to_owned()),
-            identity: Some(file.path().to_owned()),
+            backend: Some(backend(&directory)),
+            identity: Some(file),
             authority: takes_users.then(|| vec![authority.key().to_string()]),
             ..Flags::default()
         })
@@ -99,7 +106,7 @@ impl Estate {
         let mut joining = connection(&key, "Users", "127.0.0.1", &port);
         joining["Metadata"] = json!({"thrift.framing": "ttheader"});
         assert_eq!(post(&gateway, "/connect", &joining).await.status, 200);
-        Self { authority, gateway, users, _file: file }
+        Self { authority, gateway, users, directory }
     }
 
     fn passport(&self, subject: &Subject) -> String {
@@ -141,6 +148,37 @@ async fn a_call_over_http_is_its_users_and_nobody_elses() {
     estate.gateway.stop().await;
 }
 
+/// What the command line prints, on one stream or the other.
+async fn run(arguments: &[&str]) -> String {
+    let mut command = portolan(arguments);
+    // The gateway lives on this thread, and has to answer.
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    let text = if output.status.success() { output.stdout } else { output.stderr };
+    String::from_utf8(text).unwrap().trim().to_owned()
+}
+
+#[tokio::test]
+async fn the_command_line_calls_as_whoever_a_passport_is_of() {
+    let estate = Estate::new(true).await;
+    let file = estate.directory.path().join("alice.passport");
+    let passport = estate.passport(&Subject::user("alice"));
+    std::fs::write(&file, format!("{passport}\n")).unwrap();
+    let file = file.to_str().unwrap();
+    let gateway = format!("http://{}", estate.gateway.http);
+    let call = ["call", "Users", "who", "--gateway", &gateway];
+    assert_eq!(run(&call).await, "service:gate via");
+    assert_eq!(run(&[&call[..], &["--passport", file]].concat()).await, "user:alice via gate");
+    let backend = backend(&estate.directory);
+    let call = ["call", "Users", "who", "--backend", &backend];
+    let refused = run(&call).await;
+    assert!(refused.contains("who makes it"), "{refused}");
+    assert_eq!(run(&[&call[..], &["--passport", file]].concat()).await, "user:alice via");
+    let junk = format!("{file}.none");
+    let refused = run(&[&call[..], &["--passport", &junk]].concat()).await;
+    assert!(refused.contains("--passport") && refused.contains(&junk), "{refused}");
+    estate.gateway.stop().await;
+}
+
 #[tokio::test]
 async fn a_call_is_its_users_up_a_stream_and_on_to_another_wire() {
     let estate = Estate::new(true).await;
@@ -169,7 +207,7 @@ async fn a_call_is_its_users_up_a_stream_and_on_to_another_wire() {
     assert_eq!(&reply.payload[..], b"service:gate via Front");
     let junk = asked("Bearer portolan_passport_junk");
     let refused = grpc.call(Peer::at(&door), junk).await.unwrap_err();
-    assert_eq!(refused.code(), "UNAUTHENTICATED");
+    assert_eq!(refused.kind(), ErrorKind::Unauthenticated.into());
     server.close().await;
     estate.gateway.stop().await;
 }
