@@ -279,6 +279,14 @@ fn known() -> Vec<Vec<Op>> {
     vec![vec![joins(IDS[6]), joins(IDS[5]), leave]]
 }
 
+/// So many lists of commands; `PROPTEST_CASES` asks for more.
+fn runs() -> u32 {
+    match std::env::var_os("PROPTEST_CASES") {
+        Some(_) => Config::default().cases,
+        None => 24,
+    }
+}
+
 /// Tries lists of commands until one makes a difference.
 pub(crate) async fn random_commands(side: &dyn Side) -> Result<(), Outcome> {
     // What cannot be there is told before anything is tried.
@@ -288,7 +296,7 @@ pub(crate) async fn random_commands(side: &dyn Side) -> Result<(), Outcome> {
     }
     let runtime = tokio::runtime::Handle::current();
     let tried = tokio::task::block_in_place(|| {
-        let config = Config { cases: 24, failure_persistence: None, ..Config::default() };
+        let config = Config { cases: runs(), failure_persistence: None, ..Config::default() };
         TestRunner::new(config).run(&vec(op(), 1..40), |ops| {
             let compared = runtime.block_on(compare(side, &ops));
             compared.map_err(|outcome| TestCaseError::fail(format!("{outcome:?}")))

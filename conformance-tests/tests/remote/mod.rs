@@ -1,6 +1,9 @@
 //! The registry over wires of its own: a backend behind a service of this
 //! project, over pipes that can be cut.
 
+// Each test program uses its part.
+#![allow(dead_code)]
+
 mod amqp;
 mod elsewhere;
 mod grpc;
@@ -71,19 +74,40 @@ const NAMESPACES: [&str; 2] = ["default", "elsewhere"];
 /// Backends of this process over every wire. The memory backend has virtual time where
 /// the wire is in this process too.
 pub(crate) fn targets() -> Vec<Arc<dyn Target>> {
-    let pipes: [(_, Arc<dyn Carrier>); 2] =
-        [("thrift", Arc::new(thrift::Thrift)), ("grpc", Arc::new(grpc::Grpc))];
-    let broker: Arc<dyn Carrier> = Arc::new(amqp::Amqp::default());
-    let real = |backend: &str, inner: Arc<dyn Target>, wire: &str, carrier: &Arc<dyn Carrier>| {
-        let carrier = Arc::clone(carrier);
-        Arc::new(RealTarget { name: format!("{backend}/{wire}"), inner, carrier })
-    };
-    let mut targets: Vec<Arc<dyn Target>> = Vec::new();
-    for (wire, carrier) in pipes {
-        targets.push(real("sqlite", Arc::new(SqliteTarget), wire, &carrier));
-        targets.push(Arc::new(MemoryTarget { name: format!("memory/{wire}"), carrier }));
+    let mut targets = Vec::new();
+    for (wire, carrier) in carriers() {
+        targets.push(over("sqlite", Arc::new(SqliteTarget), wire, &carrier));
+        targets.push(match wire {
+            "amqp" => over("memory", Arc::new(RealMemory), wire, &carrier),
+            _ => Arc::new(MemoryTarget { name: format!("memory/{wire}"), carrier }),
+        });
     }
-    targets.push(real("memory", Arc::new(RealMemory), "amqp", &broker));
-    targets.push(real("sqlite", Arc::new(SqliteTarget), "amqp", &broker));
     targets
+}
+
+/// Each of these over every wire.
+pub(crate) fn product(backends: &[Arc<dyn Target>]) -> Vec<Arc<dyn Target>> {
+    let carriers = carriers();
+    let each = carriers.iter().flat_map(|(wire, carrier)| {
+        backends.iter().map(|backend| over(backend.name(), Arc::clone(backend), wire, carrier))
+    });
+    each.collect()
+}
+
+fn carriers() -> [(&'static str, Arc<dyn Carrier>); 3] {
+    [
+        ("thrift", Arc::new(thrift::Thrift)),
+        ("grpc", Arc::new(grpc::Grpc)),
+        ("amqp", Arc::new(amqp::Amqp::default())),
+    ]
+}
+
+fn over(
+    backend: &str,
+    inner: Arc<dyn Target>,
+    wire: &str,
+    carrier: &Arc<dyn Carrier>,
+) -> Arc<dyn Target> {
+    let name = format!("{backend}/{wire}");
+    Arc::new(RealTarget { name, inner, carrier: Arc::clone(carrier) })
 }
