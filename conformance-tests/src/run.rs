@@ -16,8 +16,9 @@ use crate::failure::Failure;
 use crate::report::{Gaps, Record, Report};
 use crate::target::{Absent, Target};
 
-/// A case that takes longer hangs.
-const LIMIT: Duration = Duration::from_secs(60);
+/// A case that takes longer hangs. Servers of its own may have to be started in it, beside
+/// others.
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// Runs one case in a world of its own.
 pub fn run_case(target: &dyn Target, case: &Case) -> Outcome {

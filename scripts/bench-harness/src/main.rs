@@ -8,6 +8,7 @@
 mod allocations;
 mod beats;
 mod picks;
+#[allow(dead_code)] // Its other rows are other programs'.
 mod rounds;
 mod transcode;
 mod watchers;
