@@ -16,9 +16,8 @@ use crate::failure::Failure;
 use crate::report::{Gaps, Record, Report};
 use crate::target::{Absent, Target};
 
-/// A case that takes longer hangs. Servers of its own may have to be started in it, beside
-/// others.
-const LIMIT: Duration = Duration::from_secs(120);
+/// A case that takes longer hangs. What it runs against has limits of its own.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// Runs one case in a world of its own.
 pub fn run_case(target: &dyn Target, case: &Case) -> Outcome {
@@ -33,11 +32,14 @@ pub fn run_case(target: &dyn Target, case: &Case) -> Outcome {
             false => target.open().await,
         };
         let world = world.map_err(|Absent(reason)| Failure::Absent(reason))?;
-        let cx = Ctx::open(world).await?;
-        match claimed {
-            true => (case.run)(&cx).await,
-            false => cases::refusal(&cx).await,
-        }
+        limited(async {
+            let cx = Ctx::open(world).await?;
+            match claimed {
+                true => (case.run)(&cx).await,
+                false => cases::refusal(&cx).await,
+            }
+        })
+        .await
     });
     match outcome {
         Outcome::Pass if !claimed => Outcome::Refused,
@@ -52,13 +54,20 @@ pub(crate) fn in_a_runtime(run: impl Future<Output = Result<(), Failure>>) -> Ou
         Ok(runtime) => runtime,
         Err(error) => return Outcome::Absent(format!("no runtime: {error}")),
     };
-    match runtime.block_on(async { tokio::time::timeout(LIMIT, run).await }) {
-        Ok(Ok(())) => Outcome::Pass,
-        Ok(Err(Failure::Absent(reason))) => Outcome::Absent(reason),
-        Ok(Err(Failure::Broken(reason))) => Outcome::Fail(reason),
-        Ok(Err(Failure::NotClaimed)) => Outcome::NotClaimed,
-        Err(_) => Outcome::Fail(format!("did not end within {LIMIT:?}")),
+    match runtime.block_on(run) {
+        Ok(()) => Outcome::Pass,
+        Err(Failure::Absent(reason)) => Outcome::Absent(reason),
+        Err(Failure::Broken(reason)) => Outcome::Fail(reason),
+        Err(Failure::NotClaimed) => Outcome::NotClaimed,
     }
+}
+
+/// A case, as long as it may take.
+pub(crate) async fn limited(
+    case: impl Future<Output = Result<(), Failure>>,
+) -> Result<(), Failure> {
+    let ended = tokio::time::timeout(LIMIT, case).await;
+    ended.unwrap_or_else(|_| Err(Failure::new(format!("did not end within {LIMIT:?}"))))
 }
 
 /// The whole suite as a test binary (`harness = false`).

@@ -21,7 +21,7 @@ async fn a_call_that_stalls_delays_no_other(cx: &CallCtx) -> Result<(), Failure>
     let stalled = tokio::spawn(cx.calling()(cx.to("stall", "late")));
     cx.probe().stalled.notified().await;
     let others = async {
-        for number in 0..200_u32 {
+        for number in 0..50_u32 {
             let sent = number.to_be_bytes().to_vec();
             let outcome = cx.call(cx.to("echo", sent.clone())).await;
             let reply = outcome.map_err(|error| Failure::new(error.to_string()))?;

@@ -19,6 +19,7 @@ pub use self::probe::Probe;
 pub use self::wire::{Wire, WireWorld};
 use crate::case::Outcome;
 use crate::failure::Failure;
+use crate::run;
 use crate::target::Absent;
 
 /// One named check of one clause about calls.
@@ -94,9 +95,12 @@ pub fn run_call_case(wire: &dyn Wire, case: &CallCase) -> Outcome {
     if case.needs.is_some_and(|need| !wire.has(need)) {
         return Outcome::NotClaimed;
     }
-    crate::run::in_a_runtime(async {
+    run::in_a_runtime(async {
         let world = wire.open().await.map_err(|Absent(reason)| Failure::Absent(reason))?;
-        let cx = CallCtx::open(world).await?;
-        (case.run)(&cx).await
+        run::limited(async {
+            let cx = CallCtx::open(world).await?;
+            (case.run)(&cx).await
+        })
+        .await
     })
 }

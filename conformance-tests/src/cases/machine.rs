@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use registry_api::kernel::Replica;
 use registry_api::{BeatOutcome, ErrorKind, InstanceSpec, Query, RegistryExt, WatchFrom};
+use tokio::sync::oneshot;
 
 use crate::case::cases;
 use crate::ctx::Ctx;
@@ -39,24 +40,29 @@ async fn what_was_acknowledged_survives_a_kill_in_the_middle_of_writing(
 ) -> Result<(), Failure> {
     let terms = cx.lasting();
     let name = |n: usize| format!("i{n}");
-    let written = async {
-        let mut acknowledged = Vec::new();
+    let (well_begun, begun) = oneshot::channel();
+    let written = async move {
+        let (mut acknowledged, mut well_begun) = (Vec::new(), Some(well_begun));
         for n in 0..2_000 {
             // A write that fails has lost its backend.
             match cx.registry().connect_one(instance(&name(n), "a", terms)).await {
                 Ok(lease) => acknowledged.push(lease.id),
                 Err(_) => break,
             }
+            if acknowledged.len() == 10 {
+                let _ = well_begun.take().map(|tell| tell.send(())); // Somebody waits for it.
+            }
         }
         acknowledged
     };
     let kill = async {
-        cx.advance(Duration::from_millis(150)).await;
+        let _ = begun.await; // Where nothing can be written, that is seen below.
+        cx.advance(Duration::from_millis(100)).await;
         cx.world().kill_and_restart().await
     };
     let (acknowledged, killed) = tokio::join!(written, kill);
     killed.ok_or_else(|| Failure::absent("the target cannot be killed"))?;
-    check(!acknowledged.is_empty(), "nothing was written before the kill")?;
+    check(acknowledged.len() >= 10, "nothing was written before the kill")?;
     let view = cx.another().await?.resolve(&query("a")).await?;
     let lost = acknowledged.iter().find(|id| view.instance(id).is_none());
     check(lost.is_none(), format_args!("{lost:?} was acknowledged and is gone"))

@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::ops::Deref;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::keeper::{Server, Start};
@@ -18,6 +19,10 @@ const USER: &str = "rabbitmq";
 /// Where Debian keeps the programs themselves: those on the search path are
 /// scripts that become another user and write to the system's logs.
 const DIRECTORIES: [&str; 1] = ["/usr/lib/rabbitmq/bin"];
+
+/// Brokers start one after the other: each needs all processors for seconds, which those
+/// that serve already would not get.
+static STARTING: Mutex<()> = Mutex::new(());
 
 /// A broker whose user `guest` has the password `guest`.
 #[derive(Debug)]
@@ -50,6 +55,7 @@ pub fn rabbitmq(recipe: &Recipe) -> Result<RabbitMq, Absent> {
         Ok(command)
     });
     let is_ready = if recipe.tls.is_some() { accepts } else { is_ready };
+    let _alone = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
     let server = Server::start(address, directory, start, is_ready)?;
     Ok(RabbitMq { server, environment })
 }
