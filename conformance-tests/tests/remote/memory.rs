@@ -1,6 +1,6 @@
 //! The memory backend behind a wire, in virtual time.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use backend_memory::{MemoryOptions, MemoryStore};
@@ -9,7 +9,7 @@ use portolan::access::{Access, Credential};
 use portolan::{Era, Info, Namespace, Registry, Result};
 
 use super::elsewhere::Elsewhere;
-use super::{Carrier, NAMESPACES, Registries, Served};
+use super::{Carrier, Closed, NAMESPACES, Registries, Served};
 
 /// The memory backend, asked over a wire.
 #[derive(Debug)]
@@ -24,8 +24,7 @@ struct RemoteWorld {
     link: Link,
     store: MemoryStore,
     served: Box<dyn Served>,
-    /// What is served to those who prove who they are.
-    closed: Mutex<Vec<Box<dyn Served>>>,
+    closed: Closed,
 }
 
 /// Short, so that cases about slow readers are quick.
@@ -45,7 +44,7 @@ impl MemoryTarget {
         });
         let registries = Registries::open(registries.into());
         let served = self.carrier.serve(registries, link.clone()).await?;
-        let (carrier, closed) = (Arc::clone(&self.carrier), Mutex::default());
+        let (carrier, closed) = (Arc::clone(&self.carrier), Closed::default());
         Ok(RemoteWorld { carrier, clock, link, store, served, closed })
     }
 }
@@ -82,13 +81,9 @@ impl World for RemoteWorld {
         access: Arc<dyn Access>,
         credential: Credential,
     ) -> Result<Arc<dyn Registry>> {
-        let namespace = Namespace::default();
-        let registries = Registries::behind(access, self.store.handle(&namespace));
-        let served = self.carrier.serve(registries, self.link.clone()).await;
-        let served = served.expect("what was served once");
-        let handle = served.open(&namespace, credential, Arc::new(self.clock.clone())).await;
-        self.closed.lock().unwrap_or_else(PoisonError::into_inner).push(served);
-        handle
+        let registries = Registries::behind(access, self.store.handle(&Namespace::default()));
+        let (way, clock) = ((&*self.carrier, &self.link), Arc::new(self.clock.clone()));
+        self.closed.open(way, registries, credential, clock).await
     }
 
     fn pace(&self) -> Pace {

@@ -14,7 +14,7 @@ mod real_memory;
 mod thrift;
 
 use std::fmt::Debug;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use conformance_tests::{Absent, Link, Target};
@@ -67,6 +67,27 @@ pub(crate) trait Served: Send + Sync {
         credential: Credential,
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<dyn Registry>>;
+}
+
+/// What is served to those who prove who they are, until this is dropped.
+#[derive(Default)]
+pub(crate) struct Closed(Mutex<Vec<Box<dyn Served>>>);
+
+impl Closed {
+    /// Serves, and opens a handle for whoever shows this credential.
+    async fn open(
+        &self,
+        (carrier, link): (&dyn Carrier, &Link),
+        registries: Registries,
+        credential: Credential,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Arc<dyn Registry>> {
+        let served = carrier.serve(registries, link.clone()).await;
+        let served = served.expect("what was served once");
+        let handle = served.open(&Namespace::default(), credential, clock).await;
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(served);
+        handle
+    }
 }
 
 const NAMESPACES: [&str; 2] = ["default", "elsewhere"];

@@ -7,7 +7,7 @@ use conformance_tests::{Absent, Link, Linked, Pace, Target, World};
 use portolan::access::{Access, Credential};
 use portolan::{Info, LeaseTerms, Namespace, Registry, Result, SystemClock};
 
-use super::{Carrier, NAMESPACES, Registries, Served};
+use super::{Carrier, Closed, NAMESPACES, Registries, Served};
 
 /// A backend, asked over a wire.
 #[derive(Clone, Debug)]
@@ -22,8 +22,7 @@ struct RealWorld {
     inner: Box<dyn World>,
     link: Link,
     served: Mutex<Arc<dyn Served>>,
-    /// What is served to those who prove who they are.
-    closed: Mutex<Vec<Box<dyn Served>>>,
+    closed: Closed,
 }
 
 async fn serve(
@@ -47,7 +46,7 @@ impl RealTarget {
     async fn world(&self, inner: Box<dyn World>) -> Result<Box<dyn World>, Absent> {
         let (carrier, link) = (Arc::clone(&self.carrier), Link::new());
         let served = serve(&*carrier, &*inner, &link).await?;
-        let (served, closed) = (Mutex::new(served), Mutex::default());
+        let (served, closed) = (Mutex::new(served), Closed::default());
         Ok(Box::new(RealWorld { carrier, inner, link, served, closed }))
     }
 }
@@ -93,13 +92,9 @@ impl World for RealWorld {
         access: Arc<dyn Access>,
         credential: Credential,
     ) -> Result<Arc<dyn Registry>> {
-        let namespace = Namespace::default();
-        let registries = Registries::behind(access, self.inner.handle(&namespace).await?);
-        let served = self.carrier.serve(registries, self.link.clone()).await;
-        let served = served.expect("what was served once");
-        let handle = served.open(&namespace, credential, Arc::new(SystemClock)).await;
-        self.closed.lock().unwrap_or_else(PoisonError::into_inner).push(served);
-        handle
+        let registry = self.inner.handle(&Namespace::default()).await?;
+        let (way, clock) = ((&*self.carrier, &self.link), Arc::new(SystemClock));
+        self.closed.open(way, Registries::behind(access, registry), credential, clock).await
     }
 
     fn pace(&self) -> Pace {

@@ -59,7 +59,9 @@ async fn what_cannot_become_a_message_is_closed() {
 #[tokio::test]
 async fn who_was_not_answered_yet_gets_no_room_for_large_messages() {
     const ROOM: usize = 64 * 1024;
-    let host = echo_with(HostOptions::default().with_max_message(1 << 20, ROOM)).await;
+    // So patient with who is stuck that only the size can be why it closes.
+    let options = HostOptions::default().with_patience(4 * PATIENCE, 4 * PATIENCE);
+    let host = echo_with(options.with_max_message(1 << 20, ROOM)).await;
     let at = host.local_addr().unwrap();
     // A text of 128 KiB.
     let field = [&[11, 0, 1, 0, 2, 0, 0][..], &vec![b'x'; 2 * ROOM], &[0]].concat();
